@@ -1,1 +1,32 @@
-//! placeholder
+//! Catena's wire contract, without IO: a delivery and its proof, its scrubbed content, its typed events.
+//!
+//! The way through the types is the way of trust:
+//!
+//! ```text
+//! bytes --Delivery::parse--> Delivery --verify--> Verified --scrub--> Scrubbed --events--> Event
+//!        limits, headers              MAC, age           no tokens           typed, open
+//! ```
+//!
+//! A [`Delivery`] proves nothing, a [`Verified`] may hold tokens, and only a [`Scrubbed`] can be written anywhere.
+
+mod delivery;
+mod event;
+mod gzip;
+mod keyring;
+mod open_enum;
+mod resource;
+mod scrub;
+mod time;
+
+pub use delivery::{
+    Age, Delivery, Malformed, MalformedHeader, NoKeyMatches, Refused, Verified, WIRE_LIMIT,
+};
+pub use event::{Event, EventName, InvalidRecord, Resource};
+pub use gzip::{INFLATED_LIMIT, InflateError};
+pub use keyring::{Keyring, KeyringError, SHORTEST_KEY, SigningKey};
+pub use resource::{
+    Connection, Execution, FleetConnection, Invitation, Level, Message, OperationLog,
+    ResourceOperation, Schedule, ShareAgreement, Status, Subscription, Tsp,
+};
+pub use scrub::{Content, Envelope, InvitationHash, Label, Scrubbed, Unreadable};
+pub use time::Instant;
