@@ -1,0 +1,247 @@
+//! What a message on the events queue says.
+
+use catena::{Content, Scrubbed};
+use serde::{Deserialize, Serialize, de::IgnoredAny};
+use serde_json::Value;
+
+/// The format that this version writes. It reads this one and all before.
+const VERSION: u32 = 1;
+
+/// A message on the events queue.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Message {
+    /// The delivery, or a part of it.
+    pub delivery: Scrubbed,
+}
+
+/// A message that this version can't read, now or later.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum UnreadableMessage {
+    /// Not JSON, or not of the documented form.
+    #[error("not a message of this program: line {line}, column {column}")]
+    Form {
+        /// Line where reading stopped, from 1.
+        line: usize,
+        /// Column of that line.
+        column: usize,
+    },
+    /// Written by a later version of this program.
+    #[error("message version {0} is not known to this version of the program")]
+    Version(u32),
+}
+
+/// One record alone is over the queue's limit, so the delivery can't be split into parts that fit.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("record {index} of the delivery alone is over the queue's limit of {limit} bytes")]
+pub struct RecordOverLimit {
+    /// Its index in the delivery.
+    pub index: usize,
+    /// The limit in bytes.
+    pub limit: usize,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Body<T> {
+    v: u32,
+    delivery: T,
+}
+
+impl Message {
+    /// Reads a message's body.
+    pub fn read(body: &str) -> Result<Self, UnreadableMessage> {
+        match serde_json::from_str::<Body<Scrubbed>>(body) {
+            Ok(Body { v, delivery }) if v <= VERSION => Ok(Self { delivery }),
+            Ok(Body { v, .. }) => Err(UnreadableMessage::Version(v)),
+            Err(error) => Err(match serde_json::from_str::<Body<IgnoredAny>>(body) {
+                Ok(Body { v, .. }) if v > VERSION => UnreadableMessage::Version(v),
+                _ => UnreadableMessage::Form {
+                    line: error.line(),
+                    column: error.column(),
+                },
+            }),
+        }
+    }
+
+    /// The bodies to send: one if it fits `limit` bytes, else `data` in parts whose records keep their indices.
+    pub fn into_bodies(mut self, limit: usize) -> Result<Vec<String>, RecordOverLimit> {
+        let whole = write(&self.delivery);
+        if whole.len() <= limit {
+            return Ok(vec![whole]);
+        }
+        let Content::Envelope(envelope) = &mut self.delivery.content else {
+            return Err(RecordOverLimit { index: 0, limit });
+        };
+        let records = std::mem::take(&mut envelope.data);
+        let frame = write(&self.delivery).len() + FIRST_INDEX_ROOM;
+        let mut bodies = Vec::new();
+        for (first_index, part) in split(records, limit.saturating_sub(frame)) {
+            if let Content::Envelope(envelope) = &mut self.delivery.content {
+                envelope.first_index = first_index;
+                envelope.data = part;
+            }
+            let body = write(&self.delivery);
+            if body.len() > limit {
+                return Err(RecordOverLimit {
+                    index: first_index,
+                    limit,
+                });
+            }
+            bodies.push(body);
+        }
+        Ok(bodies)
+    }
+}
+
+/// Consecutive records in as few parts as fit `room` bytes each, with the index of each part's first. A record that
+/// doesn't fit alone makes a part of its own.
+fn split(records: Vec<Value>, room: usize) -> Vec<(usize, Vec<Value>)> {
+    let mut parts: Vec<(usize, Vec<Value>)> = Vec::new();
+    let mut used = 0;
+    for (index, record) in records.into_iter().enumerate() {
+        let size = escape(record.to_string()).len() + 1;
+        match parts.last_mut() {
+            Some((_, part)) if used + size <= room => {
+                part.push(record);
+                used += size;
+            }
+            _ => {
+                parts.push((index, vec![record]));
+                used = size;
+            }
+        }
+    }
+    parts
+}
+
+fn write(delivery: &Scrubbed) -> String {
+    let v = VERSION;
+    let body = serde_json::to_string(&Body { v, delivery });
+    escape(body.expect("maps with text keys are JSON"))
+}
+
+/// SQS refuses two characters that JSON allows. They can only stand inside a JSON text, so they can be escaped there.
+fn escape(json: String) -> String {
+    if json.contains(REFUSED_BY_SQS) {
+        json.replace('\u{fffe}', "\\ufffe")
+            .replace('\u{ffff}', "\\uffff")
+    } else {
+        json
+    }
+}
+
+const REFUSED_BY_SQS: [char; 2] = ['\u{fffe}', '\u{ffff}'];
+/// What `"first_index":<number>,` adds to a part, at most.
+const FIRST_INDEX_ROOM: usize = 40;
+
+#[cfg(test)]
+mod tests {
+    use catena::{Age, Envelope, Instant};
+    use serde_json::json;
+
+    use super::*;
+
+    fn message(records: Vec<Value>) -> Message {
+        let envelope = json!({
+            "event_name": "execution.failed",
+            "webhook_id": "247b2dea-a030-48b7-9a05-ee33c1b6000f",
+            "id": "019df321-1021-7a21-8021-abcdef000021",
+            "data": records,
+        });
+        Message {
+            delivery: Scrubbed {
+                signed_at: Instant::from_millis(1_777_881_972_000),
+                age: Age::Fresh,
+                content: Content::Envelope(serde_json::from_value(envelope).unwrap()),
+            },
+        }
+    }
+
+    fn envelope(body: &str) -> Envelope {
+        match Message::read(body).unwrap().delivery.content {
+            Content::Envelope(envelope) => envelope,
+            Content::Unreadable(_) => panic!("not an envelope"),
+        }
+    }
+
+    #[test]
+    fn the_format_stays() {
+        let body = r#"{"v":1,"delivery":{"signed_at":"2026-05-04T08:06:12Z","age":"fresh","content":{"envelope":{"event_name":"execution.failed","data":[{"id":1}],"webhook_id":"247b2dea-a030-48b7-9a05-ee33c1b6000f","id":"019df321-1021-7a21-8021-abcdef000021"}}}}"#;
+        let message = message(vec![json!({ "id": 1 })]);
+        assert_eq!(Message::read(body).as_ref(), Ok(&message));
+        assert_eq!(message.into_bodies(1000).unwrap(), [body]);
+    }
+
+    #[test]
+    fn what_fits_is_one_message_to_the_byte() {
+        let record = json!({ "id": "a".repeat(FIRST_INDEX_ROOM) });
+        let message = message(vec![record.clone(), record]);
+        let whole = message.clone().into_bodies(usize::MAX).unwrap();
+        assert_eq!(whole.len(), 1);
+        let limit = whole[0].len();
+        assert_eq!(message.clone().into_bodies(limit).unwrap().len(), 1);
+        assert_eq!(message.into_bodies(limit - 1).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn parts_fit_and_records_keep_their_indices() {
+        let records: Vec<Value> = (0..1000)
+            .map(|n| json!({ "id": n, "text": "x".repeat(n % 97) }))
+            .collect();
+        let limit = 4096;
+        let bodies = message(records.clone()).into_bodies(limit).unwrap();
+        let mut found = Vec::new();
+        for body in &bodies {
+            assert!(body.len() <= limit, "{}", body.len());
+            let part = envelope(body);
+            assert_eq!(part.first_index, found.len());
+            assert_eq!(
+                part.id.as_deref(),
+                Some("019df321-1021-7a21-8021-abcdef000021")
+            );
+            found.extend(part.data);
+        }
+        assert_eq!(found, records);
+        let least = bodies.iter().map(String::len).sum::<usize>() / limit;
+        assert!(
+            bodies.len() <= least + least / 10 + 1,
+            "{} parts",
+            bodies.len()
+        );
+    }
+
+    #[test]
+    fn a_record_over_the_limit_is_named() {
+        let records = vec![json!("small"), json!("x".repeat(5000)), json!("small")];
+        let refused = message(records).into_bodies(4096);
+        assert_eq!(
+            refused,
+            Err(RecordOverLimit {
+                index: 1,
+                limit: 4096
+            })
+        );
+    }
+
+    #[test]
+    fn characters_that_sqs_refuses_are_escaped() {
+        let record = json!({ "name": "a\u{fffe}b\u{ffff}c\u{1}" });
+        let bodies = message(vec![record.clone()])
+            .into_bodies(usize::MAX)
+            .unwrap();
+        let refused = |c: char| matches!(c, '\u{0}'..='\u{1f}' | '\u{fffe}' | '\u{ffff}');
+        assert!(!bodies[0].contains(refused));
+        assert_eq!(envelope(&bodies[0]).data, [record]);
+    }
+
+    #[test]
+    fn a_later_version_is_told_from_damage() {
+        let later = r#"{"v":2,"delivery":{"new":true}}"#;
+        assert_eq!(Message::read(later), Err(UnreadableMessage::Version(2)));
+        for damaged in ["", "{}", r#"{"v":1}"#, r#"{"v":1,"delivery":{}}"#] {
+            assert!(matches!(
+                Message::read(damaged),
+                Err(UnreadableMessage::Form { .. })
+            ));
+        }
+    }
+}
