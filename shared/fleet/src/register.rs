@@ -1,0 +1,46 @@
+//! Registers: the newest value of one fact.
+
+use serde::{Deserialize, Serialize};
+
+/// Milliseconds since 1970-01-01T00:00:00Z.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Timestamp(pub i64);
+
+/// When a fact was observed: a time, and the index within one delivery for what happened in the same millisecond.
+/// Taken from the observed thing itself, never from when it arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct At(pub Timestamp, pub u32);
+
+/// The newest value of one fact. Of two values at the same moment the greater one stays, so a type's order must put the
+/// more restrictive value last.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Register<T> {
+    at: At,
+    value: T,
+}
+
+impl<T: Ord> Register<T> {
+    /// A value and its moment.
+    pub fn new(at: At, value: T) -> Self {
+        Self { at, value }
+    }
+
+    /// The newest value.
+    pub fn value(&self) -> &T {
+        &self.value
+    }
+
+    /// The newest value's moment.
+    pub fn at(&self) -> At {
+        self.at
+    }
+
+    /// Takes the value in if it is newer.
+    pub(crate) fn observe(slot: &mut Option<Self>, at: At, value: T) {
+        let observed = Some(Self::new(at, value));
+        if observed > *slot {
+            *slot = observed;
+        }
+    }
+}
