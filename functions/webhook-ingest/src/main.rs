@@ -1,2 +1,47 @@
-//! placeholder
-fn main() {}
+//! Verifies Catena's webhook deliveries, scrubs them and puts them on the events queue.
+
+mod handler;
+mod keys;
+
+use std::time::Duration;
+
+use lambda_http::{Error, run, service_fn};
+use queue::EventsQueue;
+use startup::{Env, Patience};
+use time::OffsetDateTime;
+
+use crate::{handler::Ingest, keys::Keys};
+
+/// Two attempts fit the handler's own deadline of two seconds.
+const PATIENCE: Patience = Patience {
+    connect: Duration::from_millis(300),
+    attempt: Duration::from_millis(700),
+    attempts: 2,
+    pause: Duration::from_millis(50),
+};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    let env = Env::process();
+    startup::start_logs(&env, &["webhook_ingest"])?;
+    let aws = startup::aws_config(&env, PATIENCE).await?;
+    let seconds = |key, default| {
+        let seconds = env.or(key, default, "a number of seconds")?;
+        Ok::<_, Error>(Duration::from_secs(seconds))
+    };
+    let keys = Keys::start(
+        aws_sdk_secretsmanager::Client::new(&aws),
+        env.required("KEYRING_SECRET_ID")?,
+        seconds("KEYRING_TTL_SECONDS", 300)?,
+        seconds("KEYRING_REREAD_SECONDS", 10)?,
+    );
+    let queue = EventsQueue::new(
+        aws_sdk_sqs::Client::new(&aws),
+        env.required("EVENTS_QUEUE_URL")?,
+    );
+    let ingest = &Ingest::new(keys, queue);
+    run(service_fn(async move |request| {
+        Ok::<_, Error>(ingest.handle(request, OffsetDateTime::now_utc).await)
+    }))
+    .await
+}

@@ -62,6 +62,11 @@ impl Message {
         }
     }
 
+    /// The body as a whole, however long.
+    pub fn into_body(self) -> String {
+        write(&self.delivery)
+    }
+
     /// The bodies to send: one if it fits `limit` bytes, else `data` in parts whose records keep their indices.
     pub fn into_bodies(mut self, limit: usize) -> Result<Vec<String>, RecordOverLimit> {
         let whole = write(&self.delivery);

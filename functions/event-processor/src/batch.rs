@@ -1,0 +1,264 @@
+//! A batch of messages on its way: what each holds, and what became of it.
+
+use aws_lambda_events::sqs::SqsMessage;
+use catena::{Age, Content, Envelope, Scrubbed};
+use fleet::FleetRef;
+use queue::{Message, UnreadableMessage};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use store::{Parked, Quarantined};
+
+use crate::{Translate, Translation, translation::translate};
+
+/// A message as SQS hands it over.
+pub(crate) struct Received {
+    pub(crate) id: String,
+    pub(crate) receipt_handle: String,
+    pub(crate) body: String,
+    /// How often it was received, this time included. Approximate (AWS).
+    pub(crate) times: u32,
+}
+
+impl Received {
+    /// `None` without an id: such a message can't be reported, so SQS never sends one.
+    pub(crate) fn new(message: SqsMessage) -> Option<Self> {
+        let times = message.attributes.get("ApproximateReceiveCount");
+        Some(Self {
+            id: message.message_id?,
+            receipt_handle: message.receipt_handle.unwrap_or_default(),
+            body: message.body.unwrap_or_default(),
+            times: times.and_then(|times| times.parse().ok()).unwrap_or(1),
+        })
+    }
+}
+
+/// One record of an event that says something about a fleet.
+pub(crate) struct Work {
+    /// The message that brought it, by its place in the batch: for what was parked, the one whose link set it free.
+    pub(crate) owner: usize,
+    pub(crate) translation: Translation,
+    /// The record alone, as a message's body, so that it can be parked.
+    pub(crate) body: String,
+    /// Tells the record from others, the same in each delivery.
+    pub(crate) digest: String,
+    /// Set if it comes from where it was parked.
+    pub(crate) parked: Option<Parked>,
+}
+
+/// What a message turned out to hold.
+#[derive(Default)]
+pub(crate) struct Contents {
+    pub(crate) works: Vec<Work>,
+    pub(crate) quarantined: Vec<Quarantined>,
+}
+
+/// What became of a message, the worse the later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(crate) enum Outcome {
+    /// It said nothing new.
+    #[default]
+    NoNews,
+    /// It changed a record.
+    Applied,
+    /// A part of it waits until its fleet is known.
+    Parked,
+    /// A part of it can't be processed and is kept aside.
+    Quarantined,
+    /// It has to come again.
+    Retried,
+}
+
+impl Outcome {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::NoNews => "no-news",
+            Self::Applied => "applied",
+            Self::Parked => "parked",
+            Self::Quarantined => "quarantined",
+            Self::Retried => "retried",
+        }
+    }
+}
+
+/// How a message fares.
+#[derive(Default)]
+pub(crate) struct Progress {
+    pub(crate) outcome: Outcome,
+    /// Everything about it is settled; the opposite means that it has to come again.
+    pub(crate) settled: bool,
+    pub(crate) event_name: String,
+    pub(crate) delivery_id: Option<String>,
+    pub(crate) signed_at_millis: Option<i64>,
+    pub(crate) late: bool,
+    pub(crate) fleet: Option<FleetRef>,
+    pub(crate) reason: Option<String>,
+}
+
+impl Progress {
+    pub(crate) fn worsen(&mut self, outcome: Outcome) {
+        self.outcome = self.outcome.max(outcome);
+    }
+
+    pub(crate) fn retry(&mut self, reason: impl Into<String>) {
+        self.worsen(Outcome::Retried);
+        self.reason = Some(reason.into());
+    }
+}
+
+/// Reads a message. An error says that a later version of this program may read it.
+pub(crate) fn read(
+    owner: usize,
+    body: &str,
+    translate: Translate,
+    progress: &mut Progress,
+) -> Result<Contents, UnreadableMessage> {
+    let delivery = match Message::read(body) {
+        Ok(message) => message.delivery,
+        Err(later @ UnreadableMessage::Version(_)) => return Err(later),
+        Err(damaged @ UnreadableMessage::Form { .. }) => {
+            // Nobody knows what it holds, so none of it is kept.
+            let reason = format!("{damaged}; {} bytes", body.len());
+            return Ok(aside(digest(&[body]), reason, None, None));
+        }
+    };
+    progress.signed_at_millis = Some(delivery.signed_at.millis());
+    progress.late = delivery.age == Age::Late;
+    let Content::Envelope(envelope) = &delivery.content else {
+        progress.event_name = "(unreadable)".to_owned();
+        let reason = "the body is no envelope".to_owned();
+        let digest = digest(&[body]);
+        return Ok(aside(digest, reason, None, Some(body.to_owned())));
+    };
+    progress.event_name.clone_from(&envelope.event_name);
+    progress.delivery_id.clone_from(&envelope.id);
+    let refused = match delivery.age {
+        Age::Future => Some("signed in the future"),
+        Age::TooOld => Some("signed longer ago than any replay"),
+        Age::Fresh | Age::Late => None,
+    };
+    if let Some(reason) = refused {
+        let digest = digest_of(envelope, &Value::from(envelope.data.clone()), 0);
+        let name = Some(envelope.event_name.clone());
+        return Ok(aside(
+            digest,
+            reason.to_owned(),
+            name,
+            Some(body.to_owned()),
+        ));
+    }
+    Ok(contents(owner, &delivery, envelope, translate))
+}
+
+fn contents(
+    owner: usize,
+    delivery: &Scrubbed,
+    envelope: &Envelope,
+    translate: Translate,
+) -> Contents {
+    let mut contents = Contents::default();
+    for ((index, event), record) in envelope.events().zip(&envelope.data) {
+        let digest = digest_of(envelope, record, index);
+        let alone = || {
+            let envelope = Envelope {
+                data: vec![record.clone()],
+                first_index: index,
+                version: envelope.version.clone(),
+                event_name: envelope.event_name.clone(),
+                webhook_id: envelope.webhook_id.clone(),
+                timestamp: envelope.timestamp.clone(),
+                id: envelope.id.clone(),
+                delivery_attempt: envelope.delivery_attempt,
+            };
+            let content = Content::Envelope(envelope);
+            let delivery = Scrubbed {
+                content,
+                ..delivery.clone()
+            };
+            Message { delivery }.into_body()
+        };
+        let refused = match &event {
+            Err(invalid) => Some(invalid.to_string()),
+            Ok(event) if matches!(event.resource, catena::Resource::Unknown(_)) => {
+                Some("an event that this version doesn't know".to_owned())
+            }
+            Ok(_) => None,
+        };
+        if let Some(reason) = refused {
+            let name = Some(envelope.event_name.clone());
+            let kept = aside(digest, reason, name, Some(alone()));
+            contents.quarantined.extend(kept.quarantined);
+            continue;
+        }
+        let Ok(event) = event else { continue };
+        let translation = translate(&event, envelope, index);
+        if translation.observations.is_empty() {
+            continue;
+        }
+        contents.works.push(Work {
+            owner,
+            translation,
+            body: alone(),
+            digest,
+            parked: None,
+        });
+    }
+    contents
+}
+
+/// What was parked, read again. `None` if it can't be read: then it stays where it is.
+pub(crate) fn read_parked(owner: usize, parked: Parked) -> Option<Work> {
+    let message = Message::read(&parked.body).ok()?;
+    let Content::Envelope(envelope) = &message.delivery.content else {
+        return None;
+    };
+    let (index, event) = envelope.events().next()?;
+    Some(Work {
+        owner,
+        translation: translate(&event.ok()?, envelope, index),
+        body: parked.body.clone(),
+        digest: parked.digest.clone(),
+        parked: Some(parked),
+    })
+}
+
+fn aside(
+    digest: String,
+    reason: String,
+    event_name: Option<String>,
+    body: Option<String>,
+) -> Contents {
+    let quarantined = Quarantined {
+        digest,
+        reason,
+        event_name,
+        body,
+    };
+    Contents {
+        works: Vec::new(),
+        quarantined: vec![quarantined],
+    }
+}
+
+/// Attempts and replays of one event differ in times and counters, so those are left out (contract 6.5).
+fn digest_of(envelope: &Envelope, record: &Value, index: usize) -> String {
+    digest(&[
+        &envelope.event_name,
+        envelope.id.as_deref().unwrap_or_default(),
+        &index.to_string(),
+        &record.to_string(),
+    ])
+}
+
+/// 128 bits of SHA-256, in hexadecimal digits.
+pub(crate) fn digest(parts: &[&str]) -> String {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update(part.len().to_be_bytes());
+        hash.update(part);
+    }
+    let hash = hash.finalize();
+    hash.iter()
+        .take(16)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}

@@ -1,0 +1,31 @@
+//! Panics as values, so that one poisoned record harms no other.
+
+use std::{
+    any::Any,
+    future::Future,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
+
+use futures_util::FutureExt;
+
+/// Something panicked. Its message went to the log by the panic hook.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the program panicked on it")]
+pub(crate) struct Panicked;
+
+/// What is captured must not be used after a panic unless it can't be half-changed.
+pub(crate) fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, Panicked> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(panicked)
+}
+
+/// The same for a future.
+pub(crate) async fn guarded_async<T>(work: impl Future<Output = T>) -> Result<T, Panicked> {
+    AssertUnwindSafe(work)
+        .catch_unwind()
+        .await
+        .map_err(panicked)
+}
+
+fn panicked(_: Box<dyn Any + Send>) -> Panicked {
+    Panicked
+}

@@ -1,0 +1,66 @@
+//! Messages that can't be processed.
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use time::{Duration, OffsetDateTime, macros::format_description};
+
+use crate::{StoreError, Table, batch::key};
+
+/// A message that can't be processed, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Quarantined {
+    /// Tells it from others; the same message has the same digest.
+    pub digest: String,
+    /// Why it can't be processed, in a few words and without its content.
+    pub reason: String,
+    /// The event's name if it is known.
+    pub event_name: Option<String>,
+    /// The message, if it is known to be scrubbed. It is left out when it is over [`Quarantined::LONGEST_BODY`].
+    pub body: Option<String>,
+}
+
+impl Quarantined {
+    /// The longest body that is kept, in bytes: an item holds 400 KB (AWS).
+    pub const LONGEST_BODY: usize = 350 * 1024;
+}
+
+impl Table {
+    /// Keeps a message for `days`. Again on the same day is the same as once.
+    pub async fn quarantine(
+        &self,
+        quarantined: &Quarantined,
+        now: OffsetDateTime,
+        days: u32,
+    ) -> Result<(), StoreError> {
+        let date = now
+            .format(format_description!("[year]-[month]-[day]"))
+            .unwrap_or_default();
+        let text = |text: &str| AttributeValue::S(text.to_owned());
+        let expires_at = now + Duration::days(i64::from(days));
+        let body = quarantined.body.as_deref();
+        let body = body.filter(|body| body.len() <= Quarantined::LONGEST_BODY);
+        let mut put = self
+            .client
+            .put_item()
+            .table_name(&self.name)
+            .set_item(Some(key(format!("QUARANTINE#{date}"), &quarantined.digest)))
+            .item("reason", text(&quarantined.reason))
+            .item(
+                "quarantined_at",
+                AttributeValue::N((now.unix_timestamp_nanos() / 1_000_000).to_string()),
+            )
+            .item(
+                "expires_at",
+                AttributeValue::N(expires_at.unix_timestamp().to_string()),
+            );
+        if let Some(name) = &quarantined.event_name {
+            put = put.item("event_name", text(name));
+        }
+        if let Some(body) = body {
+            put = put.item("body", text(body));
+        }
+        put.send()
+            .await
+            .map_err(StoreError::unavailable("quarantine a message"))?;
+        Ok(())
+    }
+}
