@@ -42,6 +42,8 @@ enum NoKeyring {
         "secret {0} holds no keyring: {1}; put a keyring document into it (README, \"Signing keys\")"
     )]
     NotAKeyring(String, KeyringError),
+    #[error("secret {0}: no answer")]
+    Silent(String),
     #[error("secret {0} can't be read: {1}")]
     Unreadable(String, String),
 }
@@ -89,7 +91,14 @@ impl Keys {
             return false;
         }
         state.tried_at = Some(now);
-        match self.0.fetch().await {
+        let fetched = match state.keyring {
+            None => self.0.fetch().await,
+            // Good keys are at hand, so a silent store may not use up the time that queueing needs.
+            Some(_) => tokio::time::timeout(BRIEFLY, self.0.fetch())
+                .await
+                .unwrap_or_else(|_| Err(NoKeyring::Silent(self.0.secret_id.clone()))),
+        };
+        match fetched {
             Ok(keyring) => {
                 info!("keyring read");
                 state.keyring = Some(Arc::new(keyring));
@@ -125,3 +134,5 @@ impl Shared {
         Keyring::parse(text).map_err(|error| NoKeyring::NotAKeyring(id(), error))
     }
 }
+
+const BRIEFLY: Duration = Duration::from_millis(500);

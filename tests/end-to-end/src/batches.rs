@@ -1,0 +1,386 @@
+//! Batches against the event processor's real binary and the table: poisoned, panicking, out of order, out of luck.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use aws_sdk_dynamodb::config::{Credentials, SharedCredentialsProvider};
+use event_processor::{Processor, Settings, Translation, translate};
+use fleet::{Facts, FleetRef, Stage, Timestamp};
+use local::{aws, runtime_api::Function, wire::Fault};
+use queue::EventsQueue;
+use serde_json::{Value, json};
+use simulator::{Envelope, Fleet, events};
+use startup::Patience;
+use store::Table;
+use time::OffsetDateTime;
+
+use crate::backend::{Backend, KEY, TABLE, delivery_of, items, kinds, outcomes, status};
+
+fn fleet(n: usize) -> Fleet {
+    let invited_at = OffsetDateTime::now_utc() - Duration::from_secs(600);
+    Fleet::new(&format!("FLEET-{n}"), invited_at)
+}
+
+/// The message bodies that ingest makes of envelopes.
+async fn bodies(backend: &Backend, envelopes: &[Envelope], ago: Duration) -> Vec<String> {
+    let ingest = backend.function("webhook-ingest", &[]).await;
+    for envelope in envelopes {
+        let answer = ingest
+            .invoke(&delivery_of(envelope, KEY, ago))
+            .await
+            .unwrap();
+        assert_eq!(status(&answer), 202);
+    }
+    let queued = backend.drain().await;
+    assert_eq!(queued.len(), envelopes.len());
+    queued.iter().map(Value::to_string).collect()
+}
+
+fn batch<'a>(bodies: impl IntoIterator<Item = &'a str>) -> Value {
+    batch_received(bodies, 1)
+}
+
+/// A batch as Lambda's poller hands it over.
+fn batch_received<'a>(bodies: impl IntoIterator<Item = &'a str>, times: u32) -> Value {
+    let record = |(index, body): (usize, &str)| {
+        json!({
+            "messageId": format!("message-{index}"),
+            "receiptHandle": format!("receipt-{index}"),
+            "body": body,
+            "attributes": { "ApproximateReceiveCount": times.to_string() },
+            "messageAttributes": {},
+            "eventSource": "aws:sqs",
+        })
+    };
+    let records: Vec<Value> = bodies.into_iter().enumerate().map(record).collect();
+    json!({ "Records": records })
+}
+
+async fn failed(function: &Function, batch: &Value) -> Vec<String> {
+    failures(&function.invoke(batch).await.unwrap())
+}
+
+fn failures(answer: &Value) -> Vec<String> {
+    let failures = answer["batchItemFailures"].as_array().unwrap().iter();
+    failures
+        .map(|it| it["itemIdentifier"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+fn record<'a>(items: &'a [Value], fleet_ref: &str) -> &'a Value {
+    let pk = format!("FLEET#{fleet_ref}");
+    items.iter().find(|item| item["pk"]["S"] == *pk).unwrap()
+}
+
+fn stage_of(items: &[Value], fleet_ref: &str) -> Stage {
+    let facts = record(items, fleet_ref)["facts"]["S"].as_str().unwrap();
+    let facts: Facts = serde_json::from_str(facts).unwrap();
+    let now = OffsetDateTime::now_utc().unix_timestamp() * 1000;
+    facts.stage(Timestamp(now))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn poisoned_messages_are_quarantined_and_harm_no_other() {
+    let backend = Backend::start().await;
+    let created: Vec<Envelope> = (0..10)
+        .map(|n| events::invitation_created(&fleet(n), OffsetDateTime::now_utc()))
+        .collect();
+    let good = bodies(&backend, &created, Duration::ZERO).await;
+    let mut invalid = created[0].clone();
+    invalid.data[0]["accepted_at"] = json!("hunter2");
+    let mut unknown = created[0].clone();
+    unknown.event_name = "fleet_info.modified".to_owned();
+    let mut poisons = bodies(&backend, &[invalid, unknown], Duration::ZERO).await;
+    let old = Duration::from_secs(20 * 24 * 60 * 60);
+    poisons.extend(bodies(&backend, &created[..1], old).await);
+    poisons.push("hunter2".to_owned());
+    poisons.push(r#"{"v":1,"delivery":"hunter2"}"#.to_owned());
+    for poisoned in [0, 1, 10] {
+        let processor = backend.function("event-processor", &[]).await;
+        let poison = poisons.iter().cycle().take(poisoned);
+        let all = poison.chain(&good[poisoned..]).map(String::as_str);
+        assert_eq!(failed(&processor, &batch(all)).await, [] as [String; 0]);
+        let quarantined = outcomes(&processor)
+            .iter()
+            .filter(|it| *it == "quarantined")
+            .count();
+        assert_eq!(quarantined, poisoned, "{}", processor.output());
+        assert!(!processor.output().contains("hunter2"));
+    }
+    let items = backend.items().await;
+    for n in 0..10 {
+        assert_eq!(stage_of(&items, &format!("FLEET-{n}")), Stage::Invited);
+    }
+    let quarantined: Vec<_> = items
+        .iter()
+        .filter(|item| item["pk"]["S"].as_str().unwrap().starts_with("QUARANTINE#"))
+        .collect();
+    assert_eq!(quarantined.len(), poisons.len());
+    for item in &quarantined {
+        let expires: i64 = item["expires_at"]["N"].as_str().unwrap().parse().unwrap();
+        let days = (expires - OffsetDateTime::now_utc().unix_timestamp()) / (24 * 60 * 60);
+        assert!((29..=30).contains(&days), "{days} days");
+        assert!(!item["reason"]["S"].as_str().unwrap().is_empty());
+    }
+    // What isn't known to be scrubbed is not kept.
+    let kept = quarantined
+        .iter()
+        .filter(|item| !item["body"].is_null())
+        .count();
+    assert_eq!(kept, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_bad_record_of_a_delivery_leaves_the_others_good() {
+    let backend = Backend::start().await;
+    let now = OffsetDateTime::now_utc();
+    let mut delivery = events::invitation_created(&fleet(1), now);
+    delivery.data.push(json!({ "status": "active" }));
+    delivery
+        .data
+        .extend(events::invitation_created(&fleet(2), now).data);
+    let bodies = bodies(&backend, &[delivery], Duration::ZERO).await;
+    let processor = backend.function("event-processor", &[]).await;
+    let batch = batch(bodies.iter().map(String::as_str));
+    assert_eq!(failed(&processor, &batch).await, [] as [String; 0]);
+    assert_eq!(outcomes(&processor), ["quarantined"]);
+    let items = backend.items().await;
+    assert_eq!(stage_of(&items, "FLEET-1"), Stage::Invited);
+    assert_eq!(stage_of(&items, "FLEET-2"), Stage::Invited);
+    let kept = items
+        .iter()
+        .find_map(|item| item["body"]["S"].as_str())
+        .unwrap();
+    let kept: Value = serde_json::from_str(kept).unwrap();
+    let envelope = &kept["delivery"]["content"]["envelope"];
+    assert_eq!(envelope["first_index"], 1);
+    assert_eq!(envelope["data"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panicking_record_harms_no_other() {
+    fn panics_on_fleet_3(
+        event: &catena::Event,
+        envelope: &catena::Envelope,
+        index: usize,
+    ) -> Translation {
+        let translation = translate(event, envelope, index);
+        assert_ne!(translation.fleet, FleetRef::parse("FLEET-3"), "a bug");
+        translation
+    }
+    let backend = Backend::start().await;
+    let created: Vec<Envelope> = (0..10)
+        .map(|n| events::invitation_created(&fleet(n), OffsetDateTime::now_utc()))
+        .collect();
+    let bodies = bodies(&backend, &created, Duration::ZERO).await;
+    let processor = processor(&backend)
+        .await
+        .with_translation(panics_on_fleet_3);
+    let batch = serde_json::from_value(batch(bodies.iter().map(String::as_str))).unwrap();
+    let answer = processor.handle(batch, OffsetDateTime::now_utc).await;
+    assert_eq!(answer.batch_item_failures.len(), 0);
+    let items = backend.items().await;
+    for n in (0..10).filter(|n| *n != 3) {
+        assert_eq!(stage_of(&items, &format!("FLEET-{n}")), Stage::Invited);
+    }
+    assert!(!items.iter().any(|item| item["pk"]["S"] == "FLEET#FLEET-3"));
+    let reason = items.iter().find_map(|item| item["reason"]["S"].as_str());
+    assert_eq!(reason, Some("the program panicked on it"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn children_before_their_parents_wait_and_are_set_free() {
+    let backend = Backend::start().await;
+    let fleet = fleet(1);
+    let mut onboarding = events::onboarding(&fleet);
+    onboarding.push(events::schedule_deactivated(
+        &fleet,
+        OffsetDateTime::now_utc(),
+    ));
+    let bodies = bodies(&backend, &onboarding, Duration::ZERO).await;
+    // schedule, fleet connection, connection: each names only what a later one brings.
+    let processor = backend.function("event-processor", &[]).await;
+    for index in [6, 5, 4] {
+        let none = failed(&processor, &batch([bodies[index].as_str()])).await;
+        assert_eq!(none, [] as [String; 0]);
+    }
+    assert_eq!(outcomes(&processor), ["parked", "parked", "parked"]);
+    assert_eq!(
+        kinds(&backend.items().await),
+        BTreeSet::from(["PARKED".to_owned()])
+    );
+    // The agreement knows the fleet, and frees all three in a chain.
+    assert_eq!(
+        failed(&processor, &batch([bodies[3].as_str()])).await,
+        [] as [String; 0]
+    );
+    let items = backend.items().await;
+    let expected = ["LINKS", "RECORD"].map(str::to_owned);
+    assert_eq!(kinds(&items), BTreeSet::from(expected));
+    assert_eq!(stage_of(&items, "FLEET-1"), Stage::Connected);
+    let facts = record(&items, "FLEET-1")["facts"]["S"].as_str().unwrap();
+    assert!(facts.contains("schedules"), "{facts}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn repeats_write_nothing() {
+    let backend = Backend::start().await;
+    let bodies = bodies(&backend, &events::onboarding(&fleet(1)), Duration::ZERO).await;
+    let processor = backend.function("event-processor", &[]).await;
+    let whole = batch(bodies.iter().map(String::as_str));
+    assert_eq!(failed(&processor, &whole).await, [] as [String; 0]);
+    let before = backend.items().await;
+    assert_eq!(record(&before, "FLEET-1")["version"]["N"], "1");
+    backend.wire.reset();
+    assert_eq!(failed(&processor, &whole).await, [] as [String; 0]);
+    for body in bodies.iter().rev() {
+        assert_eq!(
+            failed(&processor, &batch([body.as_str()])).await,
+            [] as [String; 0]
+        );
+    }
+    assert_eq!(backend.items().await, before);
+    let calls: BTreeSet<String> = backend
+        .wire
+        .calls()
+        .into_keys()
+        .map(|(_, action)| action)
+        .collect();
+    assert_eq!(calls, BTreeSet::from(["dynamodb:BatchGetItem".to_owned()]));
+    let no_news = outcomes(&processor)
+        .iter()
+        .filter(|it| *it == "no-news")
+        .count();
+    assert_eq!(no_news, 12);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_costs_one_read_of_links_one_of_records_and_a_write_per_fleet() {
+    let backend = Backend::start().await;
+    let created: Vec<Envelope> = (0..10)
+        .map(|n| events::invitation_viewed(&fleet(n % 5), OffsetDateTime::now_utc()))
+        .collect();
+    let bodies = bodies(&backend, &created, Duration::ZERO).await;
+    backend.wire.reset();
+    let processor = backend.function("event-processor", &[]).await;
+    let whole = batch(bodies.iter().map(String::as_str));
+    assert_eq!(failed(&processor, &whole).await, [] as [String; 0]);
+    assert_eq!(backend.wire.count("function", "dynamodb:BatchGetItem"), 2);
+    assert_eq!(backend.wire.count("function", "dynamodb:PutItem"), 5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_table_refuses_comes_again() {
+    let backend = Backend::start().await;
+    let bodies = bodies(&backend, &events::onboarding(&fleet(1)), Duration::ZERO).await;
+    let whole = batch(bodies.iter().map(String::as_str));
+    let every: Vec<String> = (0..6).map(|n| format!("message-{n}")).collect();
+    for action in ["BatchGetItem", "UpdateItem", "PutItem"] {
+        let processor = backend.function("event-processor", &[]).await;
+        let fault = Fault::error(500, "InternalServerError");
+        backend
+            .wire
+            .fault("*", &format!("dynamodb:{action}"), fault);
+        assert_eq!(failed(&processor, &whole).await, every, "{action}");
+        assert_eq!(outcomes(&processor), vec!["retried"; 6], "{action}");
+        assert!(
+            backend
+                .wire
+                .count("function", "sqs:ChangeMessageVisibilityBatch")
+                > 0
+        );
+        backend.wire.heal();
+    }
+    let processor = backend.function("event-processor", &[]).await;
+    let again = batch_received(bodies.iter().map(String::as_str), 4);
+    assert_eq!(failed(&processor, &again).await, [] as [String; 0]);
+    assert_eq!(
+        stage_of(&backend.items().await, "FLEET-1"),
+        Stage::Connected
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_table_gives_everything_back_before_lambda_ends_the_function() {
+    let backend = Backend::start().await;
+    let bodies = bodies(&backend, &events::onboarding(&fleet(1)), Duration::ZERO).await;
+    let processor = backend
+        .function("event-processor", &[("DEADLINE_SECONDS", "1")])
+        .await;
+    backend.wire.fault("*", "dynamodb:*", Fault::Hang);
+    let whole = batch(bodies.iter().map(String::as_str));
+    let answer = processor
+        .invoke_for(&whole, Duration::from_secs(5))
+        .await
+        .unwrap();
+    assert_eq!(failures(&answer).len(), 6);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newer_record_is_never_rewritten() {
+    let backend = Backend::start().await;
+    let bodies = bodies(&backend, &events::onboarding(&fleet(1)), Duration::ZERO).await;
+    let newer = json!({
+        "pk": { "S": "FLEET#FLEET-1" }, "sk": { "S": "RECORD" }, "fleet_ref": { "S": "FLEET-1" },
+        "schema": { "N": "99" }, "version": { "N": "7" }, "stage": { "S": "new" }, "facts": { "S": "new" },
+    });
+    let put = json!({ "TableName": TABLE, "Item": newer });
+    backend.aws.dynamodb("PutItem", put).await.unwrap();
+    let processor = backend.function("event-processor", &[]).await;
+    let whole = batch(bodies.iter().map(String::as_str));
+    assert_eq!(failed(&processor, &whole).await.len(), 6);
+    assert!(processor.output().contains("newer than this program's"));
+    let items = items(&backend.aws, TABLE).await;
+    assert_eq!(record(&items, "FLEET-1"), &newer);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn writers_in_conflict_all_get_through() {
+    let backend = Backend::start().await;
+    let mut envelopes = Vec::new();
+    let now = OffsetDateTime::now_utc();
+    let mut fleet = fleet(1);
+    for n in 0..8 {
+        fleet.connection_id = uuid::Uuid::from_u128(n);
+        let mut connected = events::connection_created(&fleet, now);
+        connected.data[0]["fleet_ref"] = json!("FLEET-1");
+        envelopes.push(connected);
+    }
+    let bodies = bodies(&backend, &envelopes, Duration::ZERO).await;
+    let processor = &processor(&backend).await;
+    let handle = |body: &String| {
+        let batch = serde_json::from_value(batch([body.as_str()])).unwrap();
+        processor.handle(batch, OffsetDateTime::now_utc)
+    };
+    let answers = futures_util::future::join_all(bodies.iter().map(handle)).await;
+    assert!(
+        answers
+            .iter()
+            .all(|answer| answer.batch_item_failures.is_empty())
+    );
+    let items = backend.items().await;
+    assert_eq!(record(&items, "FLEET-1")["version"]["N"], "8");
+}
+
+async fn processor(backend: &Backend) -> Processor {
+    let env = Backend::env();
+    let patience = Patience {
+        connect: Duration::from_secs(1),
+        attempt: Duration::from_secs(3),
+        attempts: 3,
+        pause: Duration::from_millis(50),
+    };
+    let aws = startup::aws_config(&env, patience).await.unwrap();
+    // In a function's process these come from the environment.
+    let [(_, id), (_, secret)] = aws::CREDENTIALS;
+    let credentials = Credentials::new(id, secret, None, None, "the local AWS");
+    let aws = aws
+        .into_builder()
+        .endpoint_url(backend.aws.endpoint())
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .build();
+    Processor::new(
+        Table::new(aws_sdk_dynamodb::Client::new(&aws), TABLE),
+        EventsQueue::new(aws_sdk_sqs::Client::new(&aws), &backend.queue_url),
+        Settings::read(&env).unwrap(),
+    )
+}

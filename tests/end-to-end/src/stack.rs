@@ -1,0 +1,437 @@
+//! The deployed template: from a signed webhook to a fleet record, under repeats, disorder, outages and rotation.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use catena::{Content, Delivery, Instant, Keyring, SigningKey};
+use event_processor::translate;
+use fleet::{Facts, Stage, Timestamp};
+use futures_util::{StreamExt, stream};
+use local::{Options, Stack, template::Template, wire::Fault};
+use serde_json::{Value, json};
+use simulator::{Envelope, Faults, Fleet, Outcome, Scenario, events};
+use tempfile::TempDir;
+use time::OffsetDateTime;
+
+use crate::backend::{items, kinds};
+
+/// A stack and the folder of its `stack.json`.
+struct Running {
+    stack: Stack,
+    _folder: TempDir,
+}
+
+impl Running {
+    async fn start(environment: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let options = Options {
+            folder: folder.path().to_owned(),
+            environment: environment.iter().map(owned).collect(),
+            ..Options::default()
+        };
+        let stack = Stack::start(options).await.unwrap();
+        Self {
+            stack,
+            _folder: folder,
+        }
+    }
+
+    async fn items(&self) -> Vec<Value> {
+        items(&self.stack.aws, self.stack.table().unwrap()).await
+    }
+
+    fn outcomes(&self, package: &str) -> BTreeMap<String, usize> {
+        let mut outcomes = BTreeMap::new();
+        for line in self.stack.log_records(package) {
+            if let Some(outcome) = line["outcome"].as_str() {
+                *outcomes.entry(outcome.to_owned()).or_default() += 1;
+            }
+        }
+        outcomes
+    }
+
+    /// Waits until everything that ingest queued has its final outcome.
+    async fn settled(&self, limit: Duration) -> BTreeMap<String, usize> {
+        let give_up = std::time::Instant::now() + limit;
+        loop {
+            let queued = self.outcomes("webhook-ingest").get("queued").copied();
+            let outcomes = self.outcomes("event-processor");
+            let finals = outcomes
+                .iter()
+                .filter(|(name, _)| !["retried", "unparked"].contains(&name.as_str()));
+            let done: usize = finals.map(|(_, count)| count).sum();
+            if done >= queued.unwrap_or_default() {
+                return outcomes;
+            }
+            assert!(
+                std::time::Instant::now() < give_up,
+                "{queued:?} queued, but {outcomes:?}"
+            );
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    async fn dead_letters(&self) -> usize {
+        let url = self
+            .stack
+            .deployment
+            .output("EventsDeadLetterQueueUrl")
+            .unwrap();
+        let names = [
+            "ApproximateNumberOfMessages",
+            "ApproximateNumberOfMessagesNotVisible",
+        ];
+        let ask = json!({ "QueueUrl": url, "AttributeNames": names });
+        let found = self.stack.aws.sqs("GetQueueAttributes", ask).await.unwrap();
+        let count = |name: &str| {
+            found["Attributes"][name]
+                .as_str()
+                .unwrap()
+                .parse::<usize>()
+                .unwrap()
+        };
+        names.into_iter().map(count).sum()
+    }
+
+    /// Every fleet's facts in the table equal those that the same events give without any of this.
+    async fn assert_equal_to_oracle(&self, fleets: &[Fleet], envelopes: &[Envelope]) {
+        let items = self.items().await;
+        assert!(
+            !kinds(&items).contains("PARKED"),
+            "something is left parked"
+        );
+        for fleet in fleets {
+            let pk = format!("FLEET#{}", fleet.fleet_ref);
+            let item = items.iter().find(|item| item["pk"]["S"] == *pk).unwrap();
+            let mine = envelopes
+                .iter()
+                .filter(|it| it.fleet_ref.as_ref() == Some(&fleet.fleet_ref));
+            let facts = oracle(mine);
+            let now = OffsetDateTime::now_utc().unix_timestamp() * 1000;
+            assert_eq!(facts.stage(Timestamp(now)), Stage::Connected);
+            let expected = serde_json::to_string(&facts).unwrap();
+            assert_eq!(item["facts"]["S"].as_str(), Some(expected.as_str()), "{pk}");
+        }
+    }
+
+    async fn deliver(&self, envelopes: &[Envelope], repeat: bool) {
+        let faults = Faults {
+            repeat,
+            ..Faults::default()
+        };
+        let sent = envelopes
+            .iter()
+            .map(|envelope| self.stack.simulator.deliver(envelope, faults));
+        let sent: Vec<_> = stream::iter(sent).buffer_unordered(8).collect().await;
+        for sent in sent.into_iter().flatten() {
+            assert_eq!(sent.outcome, Outcome::Accepted, "{sent:?}");
+        }
+    }
+}
+
+/// The facts that follow from events in the order in which they happened, each once.
+fn oracle<'a>(envelopes: impl Iterator<Item = &'a Envelope>) -> Facts {
+    let key = "a-key-of-the-oracle-alone";
+    let keyring = Keyring::shared(SigningKey::new(key));
+    let now = OffsetDateTime::now_utc();
+    envelopes.fold(Facts::default(), |facts, envelope| {
+        let timestamp = simulator::timestamp_text(now);
+        let delivery = simulator::Delivery::new(envelope, key, &timestamp);
+        let headers = delivery
+            .headers
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_bytes()));
+        let delivery = Delivery::parse(headers, &delivery.body).unwrap();
+        let scrubbed = delivery
+            .verify(&keyring, Instant::from(now))
+            .unwrap()
+            .scrub();
+        let Content::Envelope(envelope) = scrubbed.content else {
+            panic!("not an envelope");
+        };
+        envelope.events().fold(facts, |facts, (index, event)| {
+            let translation = translate(&event.unwrap(), &envelope, index);
+            translation
+                .observations
+                .iter()
+                .fold(facts, |facts, it| facts.fold(it))
+        })
+    })
+}
+
+fn fleets(count: usize) -> Vec<Fleet> {
+    let invited_at = OffsetDateTime::now_utc() - Duration::from_secs(600);
+    (1..=count)
+        .map(|n| Fleet::new(&format!("FLEET-{n:03}"), invited_at))
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn shuffled_and_repeated_events_give_the_oracles_records_and_leak_nothing() {
+    let running =
+        Running::start(&[("BACKOFF_BASE_SECONDS", "1"), ("BACKOFF_MAX_SECONDS", "1")]).await;
+    let fleets = fleets(40);
+    let events: Vec<Envelope> = fleets.iter().flat_map(events::onboarding).collect();
+    let mut shuffled = events.clone();
+    fastrand::Rng::with_seed(7).shuffle(&mut shuffled);
+    running.deliver(&shuffled, false).await;
+    running.deliver(&shuffled[..events.len() / 5], true).await;
+    running.settled(Duration::from_secs(60)).await;
+    running.assert_equal_to_oracle(&fleets, &events).await;
+
+    // What else a role is for: something to quarantine, something to retry.
+    running.stack.wire.fault_times(
+        4,
+        "event-processor",
+        "dynamodb:BatchGetItem",
+        Fault::error(500, "InternalServerError"),
+    );
+    let mut unknown = events[0].clone();
+    unknown.event_name = "fleet_info.modified".to_owned();
+    running.deliver(&[events[1].clone(), unknown], false).await;
+    let outcomes = running.settled(Duration::from_secs(60)).await;
+    assert_eq!(outcomes.get("quarantined"), Some(&1), "{outcomes:?}");
+    assert!(
+        outcomes.contains_key("parked") && outcomes.contains_key("retried"),
+        "{outcomes:?}"
+    );
+    assert_eq!(running.dead_letters().await, 0);
+
+    assert_roles_allow_what_is_called_and_no_more(&running.stack);
+    assert_nothing_secret_rests(&running, &fleets).await;
+}
+
+/// Some actions of a role are called by Lambda itself: polling the queue and writing logs.
+fn assert_roles_allow_what_is_called_and_no_more(stack: &Stack) {
+    let lambda = [
+        "logs:CreateLogStream",
+        "logs:PutLogEvents",
+        "sqs:DeleteMessage",
+        "sqs:GetQueueAttributes",
+        "sqs:ReceiveMessage",
+    ];
+    let template = Template::read(&Options::default().template).unwrap();
+    for (package, role) in [
+        ("webhook-ingest", "WebhookIngestRole"),
+        ("event-processor", "EventProcessorRole"),
+    ] {
+        let policies = &template.json()["Resources"][role]["Properties"]["Policies"];
+        let statements = policies
+            .as_array()
+            .unwrap()
+            .iter()
+            .flat_map(|policy| policy["PolicyDocument"]["Statement"].as_array().unwrap());
+        let allowed: BTreeSet<String> = statements
+            .flat_map(|statement| match &statement["Action"] {
+                Value::Array(actions) => actions.clone(),
+                action => vec![action.clone()],
+            })
+            .map(|action| action.as_str().unwrap().to_owned())
+            .filter(|action| !lambda.contains(&action.as_str()))
+            .collect();
+        let calls = stack
+            .wire
+            .calls()
+            .into_keys()
+            .filter(|(lane, _)| lane == package);
+        // The batch form of an SQS action needs the permission of the plain one (AWS).
+        let called: BTreeSet<String> = calls
+            .map(|(_, action)| match action.strip_suffix("Batch") {
+                Some(plain) if action.starts_with("sqs:") => plain.to_owned(),
+                _ => action,
+            })
+            .collect();
+        assert_eq!(allowed, called, "{role}");
+    }
+}
+
+async fn assert_nothing_secret_rests(running: &Running, fleets: &[Fleet]) {
+    let table = json!(running.items().await).to_string();
+    let places = [
+        ("the table", table),
+        (
+            "webhook-ingest's output",
+            running.stack.logs("webhook-ingest").join("\n"),
+        ),
+        (
+            "event-processor's output",
+            running.stack.logs("event-processor").join("\n"),
+        ),
+    ];
+    let mut secrets = vec![
+        running.stack.signing_key.clone(),
+        simulator::TOKEN_PREFIX.to_owned(),
+        "?invite=".to_owned(),
+        "magic_link".to_owned(),
+        "redirect_url".to_owned(),
+    ];
+    secrets.extend(fleets.iter().map(|fleet| fleet.invitation_id.to_string()));
+    for (place, text) in places {
+        assert!(text.len() > 1000, "{place} holds nothing to look at");
+        for secret in &secrets {
+            assert!(!text.contains(secret.as_str()), "{secret} rests in {place}");
+        }
+        let word = |c: char| c.is_ascii_alphanumeric() || "+/=".contains(c);
+        let signature = text
+            .split(|c| !word(c))
+            .find(|word| word.len() == 44 && word.ends_with('='));
+        assert_eq!(signature, None, "a signature rests in {place}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_that_is_down_for_a_moment_costs_a_retry_and_no_event() {
+    let running = Running::start(&[]).await;
+    let fleets = fleets(1);
+    let events = events::onboarding(&fleets[0]);
+    running.deliver(&events[..5], false).await;
+    // The SDK tries twice for each delivery.
+    running
+        .stack
+        .wire
+        .fault_times(4, "webhook-ingest", "sqs:SendMessage", Fault::Refuse);
+    let sent = running
+        .stack
+        .simulator
+        .deliver(&events[5], Faults::default())
+        .await;
+    assert_eq!(sent[0].outcome, Outcome::Accepted);
+    assert!(sent[0].attempts.len() > 1, "{sent:?}");
+    running.settled(Duration::from_secs(30)).await;
+    running.assert_equal_to_oracle(&fleets, &events).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn corrupt_forged_and_late_deliveries_end_as_they_should() {
+    let running = Running::start(&[]).await;
+    let fleets = fleets(1);
+    let events = events::onboarding(&fleets[0]);
+    let deliver = async |faults: Faults| running.stack.simulator.deliver(&events[0], faults).await;
+    let corrupt = deliver(Faults {
+        corrupt: true,
+        ..Faults::default()
+    })
+    .await;
+    assert_eq!(corrupt[0].outcome, Outcome::Accepted);
+    assert_eq!(corrupt[0].attempts.len(), 2);
+    let forged = deliver(Faults {
+        forged: true,
+        ..Faults::default()
+    })
+    .await;
+    assert_eq!(forged[0].outcome, Outcome::Dropped);
+    let late = Duration::from_secs(3 * 24 * 60 * 60);
+    let late = deliver(Faults {
+        late,
+        ..Faults::default()
+    })
+    .await;
+    assert_eq!(late[0].outcome, Outcome::Accepted);
+    let outcomes = running.settled(Duration::from_secs(30)).await;
+    assert_eq!(outcomes.get("applied"), Some(&1), "{outcomes:?}");
+    assert_eq!(outcomes.get("no-news"), Some(&1), "{outcomes:?}");
+    let unmatched = running.outcomes("webhook-ingest")["unmatched"];
+    assert_eq!(unmatched, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_thousand_deliveries_across_a_rotation_lose_none() {
+    let running = Running::start(&[("KEYRING_REREAD_SECONDS", "1")]).await;
+    let stack = &running.stack;
+    let secret = stack.deployment.output("KeyringSecretId").unwrap();
+    let put = async |keys: Value| {
+        let document = json!({ "version": 1, "shared": keys }).to_string();
+        let input = json!({ "SecretId": secret, "SecretString": document });
+        stack
+            .aws
+            .secrets_manager("PutSecretValue", input)
+            .await
+            .unwrap();
+    };
+    let (old, new) = (
+        stack.signing_key.as_str(),
+        "the-key-that-comes-next-0123456789",
+    );
+    let scenario = Scenario::onboarding(334).seed(1);
+    let rotation = async {
+        let queued = async |at_least: usize| {
+            while running
+                .outcomes("webhook-ingest")
+                .get("queued")
+                .copied()
+                .unwrap_or(0)
+                < at_least
+            {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        // First the keyring knows both, then Catena signs with the new one, then the old one goes.
+        queued(700).await;
+        put(json!([new, old])).await;
+        stack.simulator.set_key(None, new);
+        queued(1400).await;
+        put(json!([new])).await;
+    };
+    let (report, ()) = tokio::join!(stack.simulator.run(&scenario), rotation);
+    assert_eq!(
+        (report.deliveries, report.accepted),
+        (2004, 2004),
+        "{:?}",
+        report.statuses
+    );
+    assert_eq!((report.refused, report.dead_letters), (0, 0));
+    let outcomes = running.settled(Duration::from_secs(60)).await;
+    let queued = running.outcomes("webhook-ingest")["queued"];
+    assert_eq!(queued, 2004, "{outcomes:?}");
+    let records = running.items().await;
+    let connected = records
+        .iter()
+        .filter(|item| item["stage"]["S"] == "connected")
+        .count();
+    assert_eq!(connected, 334);
+}
+
+/// Ten minutes of outage at a back-off of 2 s up to 5 min, at a twentieth of the time: 30 s at 1 s up to 15 s, which is
+/// rounded against the test.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_of_the_table_leaves_the_dead_letter_queue_empty() {
+    let settings = [
+        ("BACKOFF_BASE_SECONDS", "1"),
+        ("BACKOFF_MAX_SECONDS", "15"),
+        ("DEADLINE_SECONDS", "5"),
+    ];
+    let running = Running::start(&settings).await;
+    let fleets = fleets(5);
+    let events: Vec<Envelope> = fleets.iter().flat_map(events::onboarding).collect();
+    running.stack.wire.fault(
+        "event-processor",
+        "dynamodb:*",
+        Fault::error(500, "InternalServerError"),
+    );
+    running.deliver(&events, false).await;
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    let during = running.outcomes("event-processor");
+    assert_eq!(during.keys().collect::<Vec<_>>(), ["retried"]);
+    running.stack.wire.heal();
+    running.settled(Duration::from_secs(60)).await;
+    assert_eq!(running.dead_letters().await, 0);
+    running.assert_equal_to_oracle(&fleets, &events).await;
+}
+
+#[test]
+fn metric_filters_count_outcomes_that_exist() {
+    let template = Template::read(&Options::default().template).unwrap();
+    let resources = template.json()["Resources"].as_object().unwrap();
+    let patterns = resources
+        .values()
+        .filter_map(|resource| resource["Properties"]["FilterPattern"].as_str());
+    let outcomes: BTreeSet<&str> = patterns
+        .filter_map(|pattern| pattern.split('"').nth(1))
+        .collect();
+    // Each of these words is asserted in the functions' output by a test above.
+    let printed = ["applied", "oversize", "quarantined", "unmatched-known"];
+    assert_eq!(outcomes, BTreeSet::from(printed));
+}
