@@ -88,7 +88,7 @@ pub(crate) struct Progress {
     pub(crate) settled: bool,
     pub(crate) event_name: String,
     pub(crate) delivery_id: Option<String>,
-    pub(crate) signed_at_millis: Option<i64>,
+    pub(crate) received_at_millis: Option<i64>,
     pub(crate) late: bool,
     pub(crate) fleet: Option<FleetRef>,
     pub(crate) reason: Option<String>,
@@ -112,8 +112,8 @@ pub(crate) fn read(
     translate: Translate,
     progress: &mut Progress,
 ) -> Result<Contents, UnreadableMessage> {
-    let delivery = match Message::read(body) {
-        Ok(message) => message.delivery,
+    let message = match Message::read(body) {
+        Ok(message) => message,
         Err(later @ UnreadableMessage::Version(_)) => return Err(later),
         Err(damaged @ UnreadableMessage::Form { .. }) => {
             // Nobody knows what it holds, so none of it is kept.
@@ -121,7 +121,8 @@ pub(crate) fn read(
             return Ok(aside(digest(&[body]), reason, None, None));
         }
     };
-    progress.signed_at_millis = Some(delivery.signed_at.millis());
+    progress.received_at_millis = Some(message.received_at.millis());
+    let delivery = &message.delivery;
     progress.late = delivery.age == Age::Late;
     let Content::Envelope(envelope) = &delivery.content else {
         progress.event_name = "(unreadable)".to_owned();
@@ -146,12 +147,12 @@ pub(crate) fn read(
             Some(body.to_owned()),
         ));
     }
-    Ok(contents(owner, &delivery, envelope, translate))
+    Ok(contents(owner, &message, envelope, translate))
 }
 
 fn contents(
     owner: usize,
-    delivery: &Scrubbed,
+    message: &Message,
     envelope: &Envelope,
     translate: Translate,
 ) -> Contents {
@@ -169,12 +170,15 @@ fn contents(
                 id: envelope.id.clone(),
                 delivery_attempt: envelope.delivery_attempt,
             };
-            let content = Content::Envelope(envelope);
-            let delivery = Scrubbed {
-                content,
-                ..delivery.clone()
+            let alone = Message {
+                received_at: message.received_at,
+                delivery: Scrubbed {
+                    signed_at: message.delivery.signed_at,
+                    age: message.delivery.age,
+                    content: Content::Envelope(envelope),
+                },
             };
-            Message { delivery }.into_body()
+            alone.into_body()
         };
         let refused = match &event {
             Err(invalid) => Some(invalid.to_string()),

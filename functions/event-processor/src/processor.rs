@@ -354,7 +354,9 @@ fn panicked_on(body: &str, panicked: Panicked) -> store::Quarantined {
 }
 
 fn log(message: &Received, progress: &Progress, now: OffsetDateTime) {
-    let latency_ms = progress.signed_at_millis.map(|signed| millis(now) - signed);
+    let latency_ms = progress
+        .received_at_millis
+        .map(|received| millis(now) - received);
     let name = &progress.event_name;
     let outcome = progress.outcome.as_str();
     let fleet = progress.fleet.as_ref().map(FleetRef::as_str);

@@ -82,7 +82,11 @@ impl Ingest {
             Content::Unreadable(it) => ("(unreadable)".to_owned(), it.label.webhook_id.clone()),
         };
         let age = delivery.age;
-        let parts = self.queue.send(Message { delivery }).await?;
+        let message = Message {
+            received_at: Instant::from(now),
+            delivery,
+        };
+        let parts = self.queue.send(message).await?;
         Ok(Queued {
             event_name,
             webhook_id,

@@ -1,2 +1,113 @@
-//! placeholder
-fn main() {}
+//! The project's own commands; `cargo xtask --help` lists them.
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "it talks to a terminal"
+)]
+#![expect(
+    unreachable_pub,
+    reason = "its modules are read as if they were a library's"
+)]
+
+mod check;
+mod package;
+mod step;
+mod tools;
+
+use std::process::{Command, ExitCode};
+
+use crate::step::Error;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("\nerror: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &[String]) -> Result<(), Error> {
+    let Some((verb, rest)) = arguments.split_first() else {
+        print!("{HELP}");
+        return Ok(());
+    };
+    let asks_for_help = ["--help", "-h", "help"].contains(&verb.as_str())
+        || (verb != "test" && rest.iter().any(|argument| argument == "--help"));
+    if asks_for_help {
+        print!("{HELP}");
+        return Ok(());
+    }
+    match verb.as_str() {
+        "up" | "demo" => local(arguments),
+        "dev" => {
+            tools::venv("package")?;
+            local(arguments)
+        }
+        "test" => test(rest),
+        "check" => check::run(rest),
+        "package" => package::run(rest),
+        other => Err(Error::new(format!(
+            "there is no command `{other}`.\n\n{HELP}"
+        ))),
+    }
+}
+
+/// Builds everything and hands over to the program of `infra/local`.
+fn local(arguments: &[String]) -> Result<(), Error> {
+    tools::venv("local")?;
+    step::run(
+        "build",
+        // Always the whole workspace: another selection means other features, and so another build.
+        step::cargo().args(["build", "--workspace"]),
+        "mend what the compiler says above",
+    )?;
+    let program = step::target().join("debug/local");
+    let mut command = Command::new(program);
+    command
+        .args(arguments)
+        .env("KINGPIN_TOOLS", tools::folder());
+    Err(step::replaced_by(&mut command))
+}
+
+fn test(arguments: &[String]) -> Result<(), Error> {
+    tools::venv("local")?;
+    step::run(
+        "build",
+        // With the functions' binaries, which `cargo test` alone would leave as they are.
+        step::cargo().args(["build", "--workspace", "--all-targets"]),
+        "mend what the compiler says above",
+    )?;
+    step::foreground(
+        step::cargo()
+            .args(["test", "--workspace"])
+            .args(arguments)
+            .env("KINGPIN_TOOLS", tools::folder()),
+        "see the failed tests above",
+    )
+}
+
+const HELP: &str = "\
+cargo xtask <command>
+
+  demo     deploy template.yaml to a local AWS, walk fleets through it, and tell what became of
+           every delivery
+             --fleets N           how many fleets (20)
+             --keep               leave it running afterwards
+  up       deploy template.yaml to a local AWS and leave it running until Ctrl-C
+  dev      the same, but run the functions under `cargo lambda watch`: a change to their sources
+           is live without a restart
+           demo, up and dev also take
+             --port N             port of the webhook's URL (a free one)
+             --aws-port N         port of the local AWS (a free one)
+             --simulator-port N   port of the simulator of Catena (a free one)
+             --stack-name NAME    name of the stack (kingpin)
+             --folder FOLDER      where stack.json and logs go (target/local)
+  test     run all tests; what follows goes to `cargo test --workspace`
+  check    formatting, lints, documentation, dependencies, template
+  package  build and package the functions for AWS
+
+Tools other than cargo's are installed below target/tools.
+";

@@ -1,7 +1,7 @@
 //! What a message on the events queue says.
 
-use catena::{Content, Scrubbed};
-use serde::{Deserialize, Serialize, de::IgnoredAny};
+use catena::{Content, Instant, Scrubbed};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// The format that this version writes. It reads this one and all before.
@@ -10,6 +10,8 @@ const VERSION: u32 = 1;
 /// A message on the events queue.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Message {
+    /// When the delivery arrived: the start of the time that it takes until its record is written.
+    pub received_at: Instant,
     /// The delivery, or a part of it.
     pub delivery: Scrubbed,
 }
@@ -43,17 +45,27 @@ pub struct RecordOverLimit {
 #[derive(Serialize, Deserialize)]
 struct Body<T> {
     v: u32,
+    received_at: Instant,
     delivery: T,
+}
+
+/// What every version of the format begins with.
+#[derive(Deserialize)]
+struct AnyBody {
+    v: u32,
 }
 
 impl Message {
     /// Reads a message's body.
     pub fn read(body: &str) -> Result<Self, UnreadableMessage> {
         match serde_json::from_str::<Body<Scrubbed>>(body) {
-            Ok(Body { v, delivery }) if v <= VERSION => Ok(Self { delivery }),
+            Ok(body) if body.v <= VERSION => Ok(Self {
+                received_at: body.received_at,
+                delivery: body.delivery,
+            }),
             Ok(Body { v, .. }) => Err(UnreadableMessage::Version(v)),
-            Err(error) => Err(match serde_json::from_str::<Body<IgnoredAny>>(body) {
-                Ok(Body { v, .. }) if v > VERSION => UnreadableMessage::Version(v),
+            Err(error) => Err(match serde_json::from_str(body) {
+                Ok(AnyBody { v }) if v > VERSION => UnreadableMessage::Version(v),
                 _ => UnreadableMessage::Form {
                     line: error.line(),
                     column: error.column(),
@@ -64,12 +76,12 @@ impl Message {
 
     /// The body as a whole, however long.
     pub fn into_body(self) -> String {
-        write(&self.delivery)
+        self.write()
     }
 
     /// The bodies to send: one if it fits `limit` bytes, else `data` in parts whose records keep their indices.
     pub fn into_bodies(mut self, limit: usize) -> Result<Vec<String>, RecordOverLimit> {
-        let whole = write(&self.delivery);
+        let whole = self.write();
         if whole.len() <= limit {
             return Ok(vec![whole]);
         }
@@ -77,14 +89,14 @@ impl Message {
             return Err(RecordOverLimit { index: 0, limit });
         };
         let records = std::mem::take(&mut envelope.data);
-        let frame = write(&self.delivery).len() + FIRST_INDEX_ROOM;
+        let frame = self.write().len() + FIRST_INDEX_ROOM;
         let mut bodies = Vec::new();
         for (first_index, part) in split(records, limit.saturating_sub(frame)) {
             if let Content::Envelope(envelope) = &mut self.delivery.content {
                 envelope.first_index = first_index;
                 envelope.data = part;
             }
-            let body = write(&self.delivery);
+            let body = self.write();
             if body.len() > limit {
                 return Err(RecordOverLimit {
                     index: first_index,
@@ -94,6 +106,15 @@ impl Message {
             bodies.push(body);
         }
         Ok(bodies)
+    }
+
+    fn write(&self) -> String {
+        let body = serde_json::to_string(&Body {
+            v: VERSION,
+            received_at: self.received_at,
+            delivery: &self.delivery,
+        });
+        escape(body.expect("maps with text keys are JSON"))
     }
 }
 
@@ -118,12 +139,6 @@ fn split(records: Vec<Value>, room: usize) -> Vec<(usize, Vec<Value>)> {
     parts
 }
 
-fn write(delivery: &Scrubbed) -> String {
-    let v = VERSION;
-    let body = serde_json::to_string(&Body { v, delivery });
-    escape(body.expect("maps with text keys are JSON"))
-}
-
 /// SQS refuses two characters that JSON allows. They can only stand inside a JSON text, so they can be escaped there.
 fn escape(json: String) -> String {
     if json.contains(REFUSED_BY_SQS) {
@@ -140,7 +155,7 @@ const FIRST_INDEX_ROOM: usize = 40;
 
 #[cfg(test)]
 mod tests {
-    use catena::{Age, Envelope, Instant};
+    use catena::{Age, Envelope};
     use serde_json::json;
 
     use super::*;
@@ -153,6 +168,7 @@ mod tests {
             "data": records,
         });
         Message {
+            received_at: Instant::from_millis(1_777_881_972_345),
             delivery: Scrubbed {
                 signed_at: Instant::from_millis(1_777_881_972_000),
                 age: Age::Fresh,
@@ -170,7 +186,7 @@ mod tests {
 
     #[test]
     fn the_format_stays() {
-        let body = r#"{"v":1,"delivery":{"signed_at":"2026-05-04T08:06:12Z","age":"fresh","content":{"envelope":{"event_name":"execution.failed","data":[{"id":1}],"webhook_id":"247b2dea-a030-48b7-9a05-ee33c1b6000f","id":"019df321-1021-7a21-8021-abcdef000021"}}}}"#;
+        let body = r#"{"v":1,"received_at":"2026-05-04T08:06:12.345Z","delivery":{"signed_at":"2026-05-04T08:06:12Z","age":"fresh","content":{"envelope":{"event_name":"execution.failed","data":[{"id":1}],"webhook_id":"247b2dea-a030-48b7-9a05-ee33c1b6000f","id":"019df321-1021-7a21-8021-abcdef000021"}}}}"#;
         let message = message(vec![json!({ "id": 1 })]);
         assert_eq!(Message::read(body).as_ref(), Ok(&message));
         assert_eq!(message.into_bodies(1000).unwrap(), [body]);

@@ -1,0 +1,436 @@
+//! Puts the local stack together.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+use simulator::Simulator;
+use tempfile::TempDir;
+
+use crate::aws::{self, Aws};
+use crate::deploy::{self, Deployment};
+use crate::gateway::{Gateway, Target};
+use crate::ministack::MiniStack;
+use crate::template::Template;
+use crate::watch::Watch;
+use crate::wire::Wire;
+
+/// How to start a stack. [`Options::default`] is what `cargo xtask up` does: free ports, the
+/// workspace's `template.yaml`, the binaries next to this one.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The template to deploy.
+    pub template: PathBuf,
+    /// The name of the stack.
+    pub stack_name: String,
+    /// Parameters of the template that differ from their defaults. `Architecture` is this
+    /// machine's unless given.
+    pub parameters: BTreeMap<String, String>,
+    /// Settings that are added to those of every function.
+    pub environment: BTreeMap<String, String>,
+    /// The folder that has the functions' binaries, by package.
+    pub binaries: PathBuf,
+    /// The folder that has the virtual environments (`cargo xtask` makes them).
+    pub tools: PathBuf,
+    /// The folder for `stack.json`, and for the logs of the last run.
+    pub folder: PathBuf,
+    /// The port of the webhook's URL.
+    pub port: Option<u16>,
+    /// The port of the local AWS.
+    pub aws_port: Option<u16>,
+    /// The port of the simulator.
+    pub simulator_port: Option<u16>,
+    /// Run the functions from their sources under `cargo lambda watch`, with hot reload.
+    pub watch: bool,
+    /// Told about each step that is over.
+    pub report: fn(&str, Duration),
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let binaries = binaries();
+        let target = binaries.parent().unwrap_or(&binaries).to_owned();
+        let tools = std::env::var_os("KINGPIN_TOOLS").map(PathBuf::from);
+        Self {
+            template: root().join("template.yaml"),
+            stack_name: "kingpin".to_owned(),
+            parameters: BTreeMap::new(),
+            environment: BTreeMap::new(),
+            tools: tools.unwrap_or_else(|| target.join("tools")),
+            folder: target.join("local"),
+            binaries,
+            port: None,
+            aws_port: None,
+            simulator_port: None,
+            watch: false,
+            report: |_, _| {},
+        }
+    }
+}
+
+/// A running stack. All of its processes end when it is dropped, and also when this process is
+/// killed.
+#[derive(Debug)]
+pub struct Stack {
+    /// The local AWS, for asking it things.
+    pub aws: Aws,
+    /// Between the functions and the local AWS; a lane per package.
+    pub wire: Wire,
+    /// Stands in for Catena.
+    pub simulator: Simulator,
+    /// What was deployed.
+    pub deployment: Deployment,
+    /// The key that the simulator signs with, as the template generated it.
+    pub signing_key: String,
+    webhook_url: String,
+    stack_json: PathBuf,
+    gateway: Gateway,
+    // Before MiniStack, because the functions that it runs call MiniStack.
+    watch: Option<Watch>,
+    ministack: MiniStack,
+    run: Run,
+}
+
+impl Stack {
+    /// Starts everything and writes `stack.json`.
+    pub async fn start(options: Options) -> Result<Self> {
+        let mut steps = Steps::new(options.report);
+        let run = Run::new(&options.folder)?;
+        let template = Template::read(&options.template)?;
+        let routes = template.routes()?;
+
+        let ministack = MiniStack::start(&options.tools, run.path(), options.aws_port).await?;
+        let aws = ministack.aws()?;
+        steps.done("start MiniStack");
+
+        deploy::upload(&aws, &template, &options.binaries).await?;
+        steps.done("upload the functions");
+
+        let mut parameters = options.parameters.clone();
+        if template.has_parameter("Architecture") {
+            let architecture = if cfg!(target_arch = "aarch64") {
+                "arm64"
+            } else {
+                "x86_64"
+            };
+            parameters
+                .entry("Architecture".to_owned())
+                .or_insert(architecture.to_owned());
+        }
+        let name = &options.stack_name;
+        let mut deployment =
+            deploy::create(&aws, name, &template, &options.binaries, &parameters).await?;
+        deploy::assert_routes(&aws, &template, &deployment).await?;
+        deploy::enable_expiry(&aws, &template, &deployment).await?;
+        deploy::mend_mappings(&aws, &template, &deployment).await?;
+        for (package, function) in &deployment.functions {
+            ministack.name_output(&function.name, package)?;
+        }
+        steps.done("deploy template.yaml");
+
+        let wire = Wire::new(ministack.url())?;
+        let mut watch = None;
+        if options.watch {
+            let mut settings = Wire::environment(&wire.lane("watch").await?);
+            settings.extend(union(&deployment)?);
+            settings.extend(options.environment.clone());
+            let running = Watch::start(
+                &options.tools,
+                &root(),
+                run.path(),
+                ministack.url(),
+                &settings,
+            )
+            .await?;
+            for (package, function) in &mut deployment.functions {
+                let url = running.invoke_url(package);
+                let proxy = BTreeMap::from([("MINISTACK_LAMBDA_PROXY_URL".to_owned(), url)]);
+                deploy::configure(&aws, function, &proxy).await?;
+                function.environment.extend(settings.clone());
+            }
+            watch = Some(running);
+            steps.done("start cargo lambda watch");
+        } else {
+            for (package, function) in &mut deployment.functions {
+                let mut settings = Wire::environment(&wire.lane(package).await?);
+                settings.extend(options.environment.clone());
+                deploy::configure(&aws, function, &settings).await?;
+            }
+        }
+
+        let targets = routes.into_iter().map(|route| {
+            let function = &deployment.functions[&route.package];
+            Target {
+                invoke_url: match &watch {
+                    Some(watch) => watch.invoke_url(&route.package),
+                    None => lambda_url(ministack.url(), &function.name),
+                },
+                key: route.key,
+            }
+        });
+        let gateway = Gateway::start(options.port, targets.collect()).await?;
+        let webhook_url = gateway.url(WEBHOOK_PATH);
+
+        let signing_key = signing_key(&aws, deployment.output("KeyringSecretId")?).await?;
+        let listen = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let simulator = Simulator::start(simulator::Config {
+            listen: options.simulator_port.map(listen),
+            webhook_url: webhook_url.clone(),
+            signing_key: signing_key.clone(),
+        })
+        .await?;
+        steps.done("start gateway and simulator");
+
+        let mut stack = Self {
+            aws,
+            wire,
+            simulator,
+            deployment,
+            signing_key,
+            webhook_url,
+            stack_json: options.folder.join("stack.json"),
+            gateway,
+            watch,
+            ministack,
+            run,
+        };
+        stack.write_stack_json(name)?;
+        Ok(stack)
+    }
+
+    /// Where the simulator sends webhooks to.
+    pub fn webhook_url(&self) -> &str {
+        &self.webhook_url
+    }
+
+    /// The URL of a path of the gateway.
+    pub fn url(&self, path: &str) -> String {
+        self.gateway.url(path)
+    }
+
+    /// The file that describes the stack to other programs.
+    pub fn stack_json(&self) -> &Path {
+        &self.stack_json
+    }
+
+    /// The folder that has the logs while the stack runs.
+    pub fn logs_folder(&self) -> PathBuf {
+        self.run.path().join("logs")
+    }
+
+    /// The folder that has the logs after the stack's end.
+    pub fn last_logs_folder(&self) -> PathBuf {
+        self.stack_json.with_file_name("logs")
+    }
+
+    /// The name of the table.
+    pub fn table(&self) -> Result<&str> {
+        self.deployment.output("TableName")
+    }
+
+    /// The lines that a function printed so far, by package; nothing is left out. Under
+    /// `cargo lambda watch`, those of all functions.
+    pub fn logs(&self, package: &str) -> Vec<String> {
+        let text = match (&self.watch, self.deployment.functions.get(package)) {
+            (Some(watch), _) => watch.output(),
+            (None, Some(function)) => self.ministack.function_output(&function.name),
+            (None, None) => String::new(),
+        };
+        text.lines().map(str::to_owned).collect()
+    }
+
+    /// A function's log lines that are JSON, parsed.
+    pub fn log_records(&self, package: &str) -> Vec<Value> {
+        self.logs(package)
+            .iter()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect()
+    }
+
+    /// Ends everything: nothing listens any more, and no process is left.
+    pub fn stop(self) {
+        // Dropping does it; the name is for those who read the caller.
+        drop(self);
+    }
+
+    fn write_stack_json(&mut self, name: &str) -> Result<()> {
+        let functions: BTreeMap<&String, Value> = self
+            .deployment
+            .functions
+            .iter()
+            .map(|(package, function)| {
+                let mut environment = function.environment.clone();
+                environment.remove("MINISTACK_LAMBDA_PROXY_URL");
+                environment.insert(
+                    "AWS_ENDPOINT_URL".to_owned(),
+                    self.aws.endpoint().to_owned(),
+                );
+                environment.insert("AWS_REGION".to_owned(), aws::REGION.to_owned());
+                for (name, value) in aws::CREDENTIALS {
+                    environment.insert(name.to_owned(), value.to_owned());
+                }
+                let described = json!({"binary": function.binary, "environment": environment});
+                (package, described)
+            })
+            .collect();
+        let document = json!({
+            "webhook_url": self.webhook_url,
+            "simulator_url": self.simulator.url(),
+            "aws_endpoint_url": self.aws.endpoint(),
+            "region": aws::REGION,
+            "stack_name": name,
+            "table_name": self.table()?,
+            "events_queue_url": self.deployment.output("EventsQueueUrl")?,
+            "events_dlq_url": self.deployment.output("EventsDeadLetterQueueUrl")?,
+            "keyring_secret_id": self.deployment.output("KeyringSecretId")?,
+            "signing_key": self.signing_key,
+            "functions": functions,
+        });
+        let text = format!("{document:#}\n");
+        // In one go, so that a reader never sees half of it.
+        let new = self.stack_json.with_extension("json.new");
+        fs::write(&new, &text)
+            .and_then(|()| fs::rename(&new, &self.stack_json))
+            .with_context(|| format!("{} can't be written", self.stack_json.display()))?;
+        self.run.stack_json = Some((self.stack_json.clone(), text));
+        Ok(())
+    }
+}
+
+/// A folder of this run alone, so that stacks side by side don't meet. Its logs stay behind as
+/// those of the last run.
+#[derive(Debug)]
+struct Run {
+    temporary: TempDir,
+    stack_json: Option<(PathBuf, String)>,
+    /// Held as long as the run lives, however it ends.
+    _lock: File,
+}
+
+impl Run {
+    fn new(folder: &Path) -> Result<Self> {
+        fs::create_dir_all(folder)
+            .with_context(|| format!("{} can't be made", folder.display()))?;
+        Self::clear_away_the_killed(folder);
+        let temporary = tempfile::Builder::new()
+            .prefix(RUN_PREFIX)
+            .tempdir_in(folder)?;
+        let lock = File::create(temporary.path().join(LOCK))?;
+        lock.lock()?;
+        Ok(Self {
+            temporary,
+            stack_json: None,
+            _lock: lock,
+        })
+    }
+
+    /// A run that was killed couldn't remove its folder.
+    fn clear_away_the_killed(folder: &Path) {
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            let ours = entry.file_name().to_string_lossy().starts_with(RUN_PREFIX);
+            let lock = File::open(entry.path().join(LOCK));
+            if ours && lock.is_ok_and(|lock| lock.try_lock().is_ok()) {
+                let _ = fs::remove_dir_all(entry.path());
+            }
+        }
+    }
+
+    fn path(&self) -> &Path {
+        self.temporary.path()
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        // Another stack may have written its own meanwhile.
+        if let Some((path, text)) = &self.stack_json
+            && fs::read_to_string(path).is_ok_and(|found| found == *text)
+        {
+            let _ = fs::remove_file(path);
+        }
+        if let Some(folder) = self.path().parent() {
+            let last = folder.join("logs");
+            let _ = fs::remove_dir_all(&last);
+            let _ = fs::rename(self.path().join("logs"), last);
+        }
+    }
+}
+
+struct Steps {
+    report: fn(&str, Duration),
+    since: Instant,
+}
+
+impl Steps {
+    fn new(report: fn(&str, Duration)) -> Self {
+        Self {
+            report,
+            since: Instant::now(),
+        }
+    }
+
+    fn done(&mut self, name: &str) {
+        (self.report)(name, self.since.elapsed());
+        self.since = Instant::now();
+    }
+}
+
+/// The root of the repository. Cargo tells where the package is that it runs or tests, and all
+/// packages are two levels deep; so a moved or copied clone finds itself.
+pub fn root() -> PathBuf {
+    let package = std::env::var_os("CARGO_MANIFEST_DIR")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    package.ancestors().nth(2).unwrap_or(&package).to_owned()
+}
+
+/// The folder that cargo put this workspace's binaries in: that of this program, or above it for
+/// a test.
+fn binaries() -> PathBuf {
+    let program = std::env::current_exe().unwrap_or_default();
+    let folder = program.parent().unwrap_or(&program);
+    if folder.ends_with("deps") {
+        folder.parent().unwrap_or(folder).to_owned()
+    } else {
+        folder.to_owned()
+    }
+}
+
+fn lambda_url(aws_url: &str, function: &str) -> String {
+    format!("{aws_url}/2015-03-31/functions/{function}/invocations")
+}
+
+/// The settings of all functions as one environment, which is all that `cargo lambda watch` has.
+fn union(deployment: &Deployment) -> Result<BTreeMap<String, String>> {
+    let mut union = BTreeMap::new();
+    for (package, function) in &deployment.functions {
+        for (name, value) in &function.environment {
+            let former = union.insert(name.clone(), value.clone());
+            anyhow::ensure!(
+                former.is_none_or(|former| former == *value),
+                "{package}: {name} differs from another function's, but `cargo lambda watch` \
+                 gives all functions the same settings; give it another name"
+            );
+        }
+    }
+    Ok(union)
+}
+
+async fn signing_key(aws: &Aws, secret: &str) -> Result<String> {
+    let found = aws
+        .secrets_manager("GetSecretValue", json!({"SecretId": secret}))
+        .await?;
+    let keyring = found["SecretString"].as_str().unwrap_or_default();
+    let keyring: Value = serde_json::from_str(keyring).context("the keyring is no JSON")?;
+    let key = keyring["shared"].as_str();
+    Ok(key
+        .context("the generated keyring has no key `shared`")?
+        .to_owned())
+}
+
+const WEBHOOK_PATH: &str = "/webhooks/catena";
+const RUN_PREFIX: &str = "run-";
+const LOCK: &str = "lock";

@@ -1,0 +1,229 @@
+"""Our own rules about template.yaml, which no linter knows.
+
+    python rules.py template.yaml translated.json
+
+Each rule takes the resources of the translated template and yields what contradicts it.
+"""
+
+import json
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from findings import Finding, report
+
+Resources = dict[str, dict]
+
+# What README.md promises, in seconds. Catena hangs up on webhook-ingest after 3.
+TIMEOUTS = {"webhook-ingest": 3, "event-processor": 30}
+
+# What an access log may hold. Paths and query strings carry tokens or what strangers write.
+ACCESS_LOG_VARIABLES = {
+    "error.message",
+    "identity.sourceIp",
+    "integration.error",
+    "integration.latency",
+    "integration.requestId",
+    "integration.status",
+    "requestId",
+    "requestTimeEpoch",
+    "responseLatency",
+    "routeKey",
+    "status",
+}
+
+# Properties that give a resource its physical name.
+NAMES = {"AlarmName", "FunctionName", "LogGroupName", "Name", "QueueName", "RoleName", "TableName"}
+
+
+def visibility_outlasts_the_consumer(resources: Resources) -> Iterator[Finding]:
+    for mapping, properties in of_type(resources, "AWS::Lambda::EventSourceMapping"):
+        queue = target(properties.get("EventSourceArn"))
+        function = target(properties.get("FunctionName"))
+        if resources.get(queue, {}).get("Type") != "AWS::SQS::Queue":
+            continue
+        if function not in resources:
+            yield Finding(mapping, "FunctionName", "must refer to a function of this template")
+            continue
+        visibility = resources[queue]["Properties"].get("VisibilityTimeout", 30)
+        timeout = resources[function]["Properties"].get("Timeout", 3)
+        if not (isinstance(visibility, int) and isinstance(timeout, int)):
+            yield Finding(queue, "VisibilityTimeout", f"and the time-out of {function} must be plain numbers, to be compared here")
+        elif visibility < 6 * timeout:
+            yield Finding(
+                queue,
+                "VisibilityTimeout",
+                f"{visibility} s is less than 6 times the time-out of {function} ({timeout} s): set {6 * timeout} s or more, "
+                "or messages are processed twice at the same time",
+            )
+        if properties.get("FunctionResponseTypes") != ["ReportBatchItemFailures"]:
+            yield Finding(
+                mapping,
+                "FunctionResponseTypes",
+                "must be [ReportBatchItemFailures], or one failed message repeats its whole batch, or is lost",
+            )
+
+
+def timeouts_are_as_documented(resources: Resources) -> Iterator[Finding]:
+    for name, properties in of_type(resources, "AWS::Lambda::Function"):
+        package = binary(resources[name])
+        timeout = properties.get("Timeout", 3)
+        if package not in TIMEOUTS:
+            yield Finding(name, "Timeout", f"{package} has no documented time-out: add it to README.md and to {Path(__file__).name}")
+        elif timeout != TIMEOUTS[package]:
+            yield Finding(name, "Timeout", f"{timeout} s, but README.md and {Path(__file__).name} say {TIMEOUTS[package]} s")
+
+
+def every_function_is_deployed(resources: Resources) -> Iterator[Finding]:
+    folders = {folder.name for folder in (ROOT / "functions").iterdir() if (folder / "Cargo.toml").exists()}
+    binaries = {binary(resources[name]): name for name, _ in of_type(resources, "AWS::Lambda::Function")}
+    for package in sorted(folders - binaries.keys()):
+        yield Finding("", "", f"functions/{package} is missing: add a function with `Binary: {package}`")
+    for package in sorted(binaries.keys() - folders):
+        yield Finding(binaries[package], "Metadata", f"functions/{package} doesn't exist: `Binary` must name a package in functions/")
+
+
+def queues_keep_and_encrypt(resources: Resources) -> Iterator[Finding]:
+    for name, properties in of_type(resources, "AWS::SQS::Queue"):
+        retention = properties.get("MessageRetentionPeriod", 4 * DAY)
+        if retention < 14 * DAY:
+            yield Finding(name, "MessageRetentionPeriod", f"{retention} s is less than 14 days (1209600): events would end with an outage")
+        if properties.get("SqsManagedSseEnabled") is not True:
+            yield Finding(name, "SqsManagedSseEnabled", "must be true: events hold personal data")
+        redrive = properties.get("RedrivePolicy")
+        dead_letters = target(redrive["deadLetterTargetArn"]) if redrive else None
+        consumed = any(target(m.get("EventSourceArn")) == name for _, m in of_type(resources, "AWS::Lambda::EventSourceMapping"))
+        if consumed and dead_letters not in resources:
+            yield Finding(name, "RedrivePolicy", "must name a dead-letter queue of this template, or failing messages vanish after 14 days")
+
+
+def data_outlives_the_stack(resources: Resources) -> Iterator[Finding]:
+    for kind in ("AWS::DynamoDB::Table", "AWS::SecretsManager::Secret"):
+        for name, _ in of_type(resources, kind):
+            for policy in ("DeletionPolicy", "UpdateReplacePolicy"):
+                if resources[name].get(policy) != "Retain":
+                    yield Finding(name, policy, f"{policy} must be Retain: deleting the stack must not delete what it keeps")
+
+
+def nothing_refuses_deliveries(resources: Resources) -> Iterator[Finding]:
+    because = "Catena takes 429 and 403 as delivered, so each one is an event lost: remove it"
+    for name, properties in of_type(resources, "AWS::ApiGatewayV2::Stage"):
+        settings = [properties.get("DefaultRouteSettings", {}), *properties.get("RouteSettings", {}).values()]
+        for key in sorted({key for setting in settings for key in setting if key.startswith("Throttling")}):
+            yield Finding(name, key, f"throttles webhooks. {because}")
+    for name, _ in of_type(resources, "AWS::WAFv2::WebACLAssociation"):
+        yield Finding(name, "", f"puts a web application firewall before an API. {because}")
+    for name, properties in of_type(resources, "AWS::Lambda::Function"):
+        if binary(resources[name]) == "webhook-ingest" and "ReservedConcurrentExecutions" in properties:
+            yield Finding(name, "ReservedConcurrentExecutions", f"limits webhooks. {because}")
+
+
+def access_logs_hold_no_urls(resources: Resources) -> Iterator[Finding]:
+    for name, properties in of_type(resources, "AWS::ApiGatewayV2::Stage"):
+        settings = properties.get("AccessLogSettings")
+        if not settings:
+            yield Finding(name, "AccessLogSettings", "missing: without an access log nobody sees what was refused")
+            continue
+        used = set(re.findall(r"\$context\.([A-Za-z0-9_.]*[A-Za-z0-9_])", settings["Format"]))
+        for variable in sorted(used - ACCESS_LOG_VARIABLES):
+            yield Finding(
+                name,
+                "AccessLogSettings.Format",
+                f"$context.{variable} isn't among the variables known to hold neither path nor query string: use $context.routeKey, "
+                f"or add it to {Path(__file__).name} if it is safe",
+            )
+
+
+def settings_hold_no_secrets(resources: Resources) -> Iterator[Finding]:
+    for name, properties in of_type(resources, "AWS::Lambda::Function"):
+        for variable, value in properties.get("Environment", {}).get("Variables", {}).items():
+            place = f"Environment.Variables.{variable}"
+            advice = "settings are shown in the console: pass the secret's id and read it in the function"
+            if "{{resolve:secretsmanager" in json.dumps(value) or "{{resolve:ssm-secure" in json.dumps(value):
+                yield Finding(name, place, f"resolves a secret into a setting; {advice}")
+            elif re.search(r"(^|_)(KEY|SECRET|TOKEN|PASSWORD|CREDENTIALS?)$", variable):
+                yield Finding(name, place, f"looks like a secret; {advice}")
+            elif isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9+/=_-]{32,}", value):
+                yield Finding(name, place, f"looks like a key written out; {advice}")
+
+
+def rights_are_spelled_out(resources: Resources) -> Iterator[Finding]:
+    users: dict[str, str] = {}
+    for name, properties in of_type(resources, "AWS::Lambda::Function"):
+        role = target(properties.get("Role"))
+        if role in users:
+            yield Finding(name, "Role", f"{role} belongs to {users[role]} already: each function has a role of its own")
+        users[role] = name
+    for name, properties in of_type(resources, "AWS::IAM::Role"):
+        if properties.get("ManagedPolicyArns"):
+            yield Finding(name, "ManagedPolicyArns", "AWS's policies allow more than is needed: spell the actions out")
+        for policy in properties.get("Policies", []):
+            for statement in as_list(policy["PolicyDocument"]["Statement"]):
+                for action in as_list(statement.get("Action", [])):
+                    if "*" in action:
+                        yield Finding(name, "Action", f"{action} is a wildcard: spell the actions out")
+                for resource in as_list(statement.get("Resource", [])):
+                    if resource == "*":
+                        yield Finding(name, "Resource", f"{statement.get('Sid', 'a statement')} covers every resource: name the one that is needed")
+    for name, properties in of_type(resources, "AWS::Lambda::Permission"):
+        if properties.get("Principal") == "*" or "SourceArn" not in properties:
+            yield Finding(name, "Principal", "lets others call the function: name the service, and in SourceArn what of it may call")
+
+
+def two_stacks_fit_in_an_account(resources: Resources) -> Iterator[Finding]:
+    for name, resource in resources.items():
+        for key in sorted(NAMES & resource.get("Properties", {}).keys()):
+            value = resource["Properties"][key]
+            if isinstance(value, str) or ("Fn::Sub" in value and "${AWS::StackName}" not in json.dumps(value)):
+                yield Finding(name, key, "is the same in every stack: leave it out, or begin it with ${AWS::StackName}")
+
+
+RULES = [
+    visibility_outlasts_the_consumer,
+    timeouts_are_as_documented,
+    every_function_is_deployed,
+    queues_keep_and_encrypt,
+    data_outlives_the_stack,
+    nothing_refuses_deliveries,
+    access_logs_hold_no_urls,
+    settings_hold_no_secrets,
+    rights_are_spelled_out,
+    two_stacks_fit_in_an_account,
+]
+
+
+def findings(translated: Path) -> list[Finding]:
+    resources = json.loads(translated.read_text())["Resources"]
+    return [finding for rule in RULES for finding in rule(resources)]
+
+
+def of_type(resources: Resources, kind: str) -> list[tuple[str, dict]]:
+    return [(name, resource.get("Properties", {})) for name, resource in resources.items() if resource["Type"] == kind]
+
+
+def target(reference) -> str:
+    """The logical id that `!Ref X` or `!GetAtt X.Y` refers to."""
+    match reference:
+        case {"Ref": name}:
+            return name
+        case {"Fn::GetAtt": [name, *_]}:
+            return name
+    return ""
+
+
+def binary(function: dict) -> str:
+    """The package that a function is built from."""
+    return function.get("Metadata", {}).get("BuildProperties", {}).get("Binary", "")
+
+
+def as_list(value) -> list:
+    return value if isinstance(value, list) else [value]
+
+
+DAY = 24 * 60 * 60
+ROOT = Path(__file__).resolve().parents[3]
+
+if __name__ == "__main__":
+    source, translated = map(Path, sys.argv[1:])
+    sys.exit(report(findings(translated), source))

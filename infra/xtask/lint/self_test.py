@@ -1,0 +1,91 @@
+"""Proves that the template's checks find mistakes: puts each into a copy of template.yaml and expects the step to name it.
+
+    python self_test.py template.yaml folder-for-copies
+"""
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import cloudformation
+import rules
+from translate import translate
+
+HERE = Path(__file__).resolve().parent
+
+
+@dataclass(frozen=True)
+class Mistake:
+    what: str
+    step: str  # translate, cfn-lint, rules or checkov
+    found: str  # in template.yaml
+    replaced: str
+    named: str  # must be part of what the step says
+
+
+MISTAKES = [
+    Mistake("wrong property of a function", "translate", "      Timeout: 30\n", "      TimeOut: 30\n", "TimeOut"),
+    Mistake("wrong !GetAtt in a function", "cfn-lint", "!GetAtt EventProcessorRole.Arn", "!GetAtt EventProcessorRole.ARN", "'ARN' is not one of"),
+    Mistake("wrong !GetAtt elsewhere", "cfn-lint", "!GetAtt WebhookIngestFunction.Arn", "!GetAtt WebhookIngestFunctio.Arn", "'WebhookIngestFunctio'"),
+    Mistake("wrong !Ref in a setting", "cfn-lint", "TABLE_NAME: !Ref Table", "TABLE_NAME: !Ref Tabel", "'Tabel' is not one of"),
+    Mistake("unknown runtime", "cfn-lint", "Runtime: provided.al2023", "Runtime: provided.al2032", "provided.al2032"),
+    Mistake("visibility below the time-out", "cfn-lint", "VisibilityTimeout: 180", "VisibilityTimeout: 29", "timeout (29) is less than"),
+    Mistake("visibility below 6 times the time-out", "rules", "VisibilityTimeout: 180", "VisibilityTimeout: 179", "EventsQueue.VisibilityTimeout: 179 s is less than 6 times"),
+    Mistake("no partial failures", "rules", "      FunctionResponseTypes: [ReportBatchItemFailures]\n", "", "EventProcessorMapping.FunctionResponseTypes"),
+    Mistake("undocumented time-out", "rules", "      Timeout: 3\n", "      Timeout: 4\n", "WebhookIngestFunction.Timeout: 4 s, but README.md"),
+    Mistake("misspelt binary", "rules", "Binary: event-processor", "Binary: event-procesor", "functions/event-procesor doesn't exist"),
+    Mistake("short retention", "rules", "MessageRetentionPeriod: 1209600", "MessageRetentionPeriod: 345600", "345600 s is less than 14 days"),
+    Mistake("unencrypted queue", "rules", "      SqsManagedSseEnabled: true\n", "", "SqsManagedSseEnabled: must be true"),
+    Mistake("table deleted with the stack", "rules", "DeletionPolicy: Retain", "DeletionPolicy: Delete", "Table.DeletionPolicy: DeletionPolicy must be Retain"),
+    Mistake("throttled stage", "rules", "AutoDeploy: true", "AutoDeploy: true\n      DefaultRouteSettings: {ThrottlingRateLimit: 50}", "WebhookStage.ThrottlingRateLimit: throttles webhooks"),
+    Mistake("path in the access log", "rules", "$context.routeKey", "$context.path", "$context.path isn't among"),
+    Mistake("secret in a setting", "rules", "KEYRING_SECRET_ID: !Ref KeyringSecret", 'SIGNING_KEY: "{{resolve:secretsmanager:keyring}}"', "SIGNING_KEY: resolves a secret"),
+    Mistake("wildcard right", "rules", "Action: sqs:SendMessage", "Action: sqs:*", "sqs:* is a wildcard"),
+    Mistake("right on everything", "rules", "Resource: !GetAtt Table.Arn", 'Resource: "*"', "covers every resource"),
+    Mistake("name shared by all stacks", "rules", "QueueName: !Sub ${AWS::StackName}-events", "QueueName: kingpin-events", "EventsQueue.QueueName: is the same in every stack"),
+    Mistake("function open to everybody", "rules", "Principal: apigateway.amazonaws.com", 'Principal: "*"', "WebhookPermission.Principal"),
+    Mistake("no point-in-time recovery", "checkov", "PointInTimeRecoveryEnabled: true", "PointInTimeRecoveryEnabled: false", "CKV_AWS_28"),
+]
+
+
+def main() -> int:
+    source, folder = map(Path, sys.argv[1:])
+    template = source.read_text()
+    folder.mkdir(parents=True, exist_ok=True)
+    missed = 0
+    for number, mistake in enumerate(MISTAKES, 1):
+        if mistake.found not in template:
+            print(f"{mistake.what}: {mistake.found.strip()!r} isn't in {source.name} any more: adapt {Path(__file__).name}")
+            missed += 1
+            continue
+        copy = folder / f"{number}.yaml"
+        copy.write_text(template.replace(mistake.found, mistake.replaced, 1))
+        said = run(mistake.step, copy, copy.with_suffix(".json"))
+        if mistake.named not in said:
+            print(f"{mistake.what}: {mistake.step} doesn't say {mistake.named!r}, but {said.strip() or 'nothing'!r}")
+            missed += 1
+    print(f"{len(MISTAKES) - missed} of {len(MISTAKES)} mistakes found")
+    return 1 if missed else 0
+
+
+def run(step: str, source: Path, translated: Path) -> str:
+    """What a step says about a template; nothing if it is content."""
+    problems = translate(source, translated)
+    if step == "translate" or problems:
+        return "\n".join(problems)
+    match step:
+        case "cfn-lint":
+            findings = cloudformation.findings(translated)
+        case "rules":
+            findings = rules.findings(translated)
+        case _:
+            checkov = [sys.executable, Path(sys.executable).with_name("checkov")]
+            arguments = ["--config-file", HERE.parents[1] / "checkov.yaml", "--file", translated]
+            result = subprocess.run([*checkov, *arguments], capture_output=True, text=True, check=False)
+            return result.stdout if result.returncode != 0 else ""
+    return "\n".join(finding.line(source) for finding in findings)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
