@@ -15,6 +15,7 @@ mod step;
 mod tools;
 
 use std::process::{Command, ExitCode};
+use std::time::Instant;
 
 use crate::step::Error;
 
@@ -80,13 +81,43 @@ fn test(arguments: &[String]) -> Result<(), Error> {
         step::cargo().args(["build", "--workspace", "--all-targets"]),
         "mend what the compiler says above",
     )?;
-    step::foreground(
-        step::cargo()
-            .args(["test", "--workspace"])
-            .args(arguments)
-            .env("KINGPIN_TOOLS", tools::folder()),
+    let mut tests = step::cargo();
+    tests
+        .args(["test", "--workspace", "--no-fail-fast"])
+        .args(arguments)
+        .env("KINGPIN_TOOLS", tools::folder());
+    let start = Instant::now();
+    let mut sum = Sum::default();
+    let passed = step::followed(
+        &mut tests,
+        |line| sum.add(line),
         "see the failed tests above",
-    )
+    );
+    println!("\nin {} s", start.elapsed().as_secs());
+    println!("{} passed, {} failed", sum.passed, sum.failed);
+    passed
+}
+
+/// `cargo test` says how each of its programs went; this is all of them.
+#[derive(Default)]
+struct Sum {
+    passed: u32,
+    failed: u32,
+}
+
+impl Sum {
+    fn add(&mut self, line: &str) {
+        let Some(counts) = line.strip_prefix("test result: ") else {
+            return;
+        };
+        let count = |what: &str| {
+            let words = counts.split([' ', ';']).collect::<Vec<_>>();
+            let place = words.iter().position(|word| *word == what)?;
+            words.get(place.checked_sub(1)?)?.parse().ok()
+        };
+        self.passed += count("passed").unwrap_or(0);
+        self.failed += count("failed").unwrap_or(0);
+    }
 }
 
 const HELP: &str = "\
@@ -111,3 +142,21 @@ cargo xtask <command>
 
 Tools other than cargo's are installed below target/tools.
 ";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_are_summed() {
+        let mut sum = Sum::default();
+        for line in [
+            "running 3 tests",
+            "test result: ok. 2 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.10s",
+            "test result: FAILED. 7 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1.0s",
+        ] {
+            sum.add(line);
+        }
+        assert_eq!((sum.passed, sum.failed), (9, 1));
+    }
+}

@@ -3,7 +3,7 @@
 
 use std::ffi::OsStr;
 use std::fmt;
-use std::io::{self, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -82,17 +82,36 @@ pub fn output(command: &mut Command, advice: &str) -> Result<String, Error> {
     )))
 }
 
-/// Runs a command in the foreground: its output goes straight to the terminal.
-pub fn foreground(command: &mut Command, advice: &str) -> Result<(), Error> {
-    let status = command
-        .status()
+/// Runs a command in the foreground: its output goes straight to the terminal, and each line of its standard output to
+/// `follow` as well.
+pub fn followed(
+    command: &mut Command,
+    mut follow: impl FnMut(&str),
+    advice: &str,
+) -> Result<(), Error> {
+    let shown = shown(command);
+    let mut child = command
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(|error| cannot_start(command, &error))?;
+    for line in child
+        .stdout
+        .take()
+        .into_iter()
+        .flat_map(|it| BufReader::new(it).lines())
+    {
+        let Ok(line) = line else { break };
+        println!("{line}");
+        follow(&line);
+    }
+    let status = child
+        .wait()
         .map_err(|error| cannot_start(command, &error))?;
     if status.success() {
         return Ok(());
     }
     Err(Error::new(format!(
-        "`{}` failed ({status}): {advice}.",
-        shown(command)
+        "`{shown}` failed ({status}): {advice}."
     )))
 }
 
