@@ -147,19 +147,21 @@ impl Processor {
         for work in parked {
             progress[work.owner].worsen(Outcome::Parked);
         }
-        for (work, reason) in refused {
+        for (work, reason) in &refused {
             let quarantined = store::Quarantined {
-                digest: work.digest,
-                reason: reason.to_owned(),
+                digest: work.digest.clone(),
+                reason: (*reason).to_owned(),
                 event_name: None,
-                body: Some(work.body),
+                body: Some(work.body.clone()),
             };
             let progress = &mut progress[work.owner];
             self.quarantine(progress, quarantined, now()).await;
         }
 
         self.write(&to_fleets, progress, now).await?;
-        self.unpark(&to_fleets, progress).await;
+        let refused = refused.iter().map(|(work, _)| work);
+        let settled = to_fleets.iter().map(|(work, _)| work).chain(refused);
+        self.unpark(settled, progress).await;
         for &index in batch {
             progress[index].settled = progress[index].outcome != Outcome::Retried;
         }
@@ -271,10 +273,10 @@ impl Processor {
         })
     }
 
-    /// Removes what was parked and is in its records now. Left behind by a failure, it is found again by the message
+    /// Removes what was parked and is in its records, or quarantined, now. Left behind by a failure, it is found again by the message
     /// that freed it, which comes again.
-    async fn unpark(&self, works: &[(Work, BTreeSet<FleetRef>)], progress: &mut [Progress]) {
-        for (work, _) in works {
+    async fn unpark<'a>(&self, works: impl Iterator<Item = &'a Work>, progress: &mut [Progress]) {
+        for work in works {
             if let Some(parked) = &work.parked
                 && progress[work.owner].outcome != Outcome::Retried
                 && let Err(error) = self.table.unpark(parked).await

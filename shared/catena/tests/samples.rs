@@ -48,6 +48,33 @@ fn every_delivery_parses_as_its_type() {
 }
 
 #[test]
+fn the_documented_headers_are_read() {
+    let sample = fs::read(fixture("samples/http-request-headers.json")).unwrap();
+    let sample: Value = serde_json::from_slice(&sample).unwrap();
+    let body = fs::read(fixture("samples/invitation.accepted.json")).unwrap();
+    let timestamp = sample["headers"]["X-Catena-Timestamp"].as_str().unwrap();
+    let signature = sign(timestamp, &body);
+    let headers = sample["headers"].as_object().unwrap().iter();
+    let headers = headers.map(|(name, value)| match name.as_str() {
+        "X-Catena-Signature" => (name.as_str(), signature.as_bytes()),
+        _ => (name.as_str(), value.as_str().unwrap().as_bytes()),
+    });
+    let delivery = Delivery::parse(headers, &body).unwrap();
+    let label = serde_json::to_value(delivery.label()).unwrap();
+    for (field, header) in [
+        ("event_type", "X-Event-Type"),
+        ("webhook_id", "X-Webhook-ID"),
+        ("request_id", "X-Request-ID"),
+        ("schema_version", "X-Schema-Version"),
+    ] {
+        assert_eq!(label[field], sample["headers"][header], "{header}");
+    }
+    let keyring = Keyring::shared(SigningKey::new(SECRET));
+    let now = Instant::parse_rfc3339(timestamp).unwrap();
+    assert!(delivery.verify(&keyring, now).is_ok());
+}
+
+#[test]
 fn only_the_unknown_event_is_unknown() {
     for (name, body) in fixtures("samples") {
         let Content::Envelope(envelope) = scrub(&body).content else {
@@ -219,11 +246,7 @@ fn typed(resource: &Resource) -> Value {
 
 fn scrub(body: &[u8]) -> Scrubbed {
     let timestamp = "2026-05-04T08:06:12+00:00";
-    let mut mac = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes()).unwrap();
-    mac.update(timestamp.as_bytes());
-    mac.update(b".");
-    mac.update(body);
-    let signature = STANDARD.encode(mac.finalize().into_bytes());
+    let signature = sign(timestamp, body);
     let headers = [
         ("x-catena-signature", signature.as_bytes()),
         ("x-catena-timestamp", timestamp.as_bytes()),
@@ -236,6 +259,14 @@ fn scrub(body: &[u8]) -> Scrubbed {
         )
         .unwrap()
         .scrub()
+}
+
+fn sign(timestamp: &str, body: &[u8]) -> String {
+    let mut mac = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes()).unwrap();
+    mac.update(timestamp.as_bytes());
+    mac.update(b".");
+    mac.update(body);
+    STANDARD.encode(mac.finalize().into_bytes())
 }
 
 fn fixture(path: &str) -> PathBuf {
