@@ -1,14 +1,15 @@
 //! A batch of messages on its way: what each holds, and what became of it.
 
 use aws_lambda_events::sqs::SqsMessage;
-use catena::{Age, Content, Envelope, Scrubbed};
+use catena::{Age, Content, Envelope, EventName, Resource, Scrubbed};
 use fleet::FleetRef;
 use queue::{Message, UnreadableMessage};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use store::{Parked, Quarantined};
+use tracing::error;
 
-use crate::{Translate, Translation, translation::translate};
+use crate::{Translate, Translation, guard::guarded};
 
 /// A message as SQS hands it over.
 pub(crate) struct Received {
@@ -50,6 +51,8 @@ pub(crate) struct Work {
 pub(crate) struct Contents {
     pub(crate) works: Vec<Work>,
     pub(crate) quarantined: Vec<Quarantined>,
+    /// Some of it is about things that this version keeps no facts of.
+    pub(crate) ignored: bool,
 }
 
 /// What became of a message, the worse the later.
@@ -58,6 +61,8 @@ pub(crate) enum Outcome {
     /// It said nothing new.
     #[default]
     NoNews,
+    /// It is about something that this version keeps no facts of.
+    Ignored,
     /// It changed a record.
     Applied,
     /// A part of it waits until its fleet is known.
@@ -72,6 +77,7 @@ impl Outcome {
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::NoNews => "no-news",
+            Self::Ignored => "ignored",
             Self::Applied => "applied",
             Self::Parked => "parked",
             Self::Quarantined => "quarantined",
@@ -137,23 +143,18 @@ pub(crate) fn read(
         Age::TooOld => Some("signed longer ago than any replay"),
         Age::Fresh | Age::Late => None,
     };
-    if let Some(reason) = refused {
-        let digest = digest_of(envelope, &Value::from(envelope.data.clone()), 0);
-        let name = Some(envelope.event_name.clone());
-        return Ok(aside(
-            digest,
-            reason.to_owned(),
-            name,
-            Some(body.to_owned()),
-        ));
+    let contents = contents(owner, &message, envelope, refused, translate);
+    if contents.ignored {
+        progress.worsen(Outcome::Ignored);
     }
-    Ok(contents(owner, &message, envelope, translate))
+    Ok(contents)
 }
 
 fn contents(
     owner: usize,
     message: &Message,
     envelope: &Envelope,
+    refused: Option<&'static str>,
     translate: Translate,
 ) -> Contents {
     let mut contents = Contents::default();
@@ -180,23 +181,59 @@ fn contents(
             };
             alone.into_body()
         };
-        let refused = match &event {
-            Err(invalid) => Some(invalid.to_string()),
-            Ok(event) if matches!(event.resource, catena::Resource::Unknown(_)) => {
-                Some("an event that this version doesn't know".to_owned())
-            }
-            Ok(_) => None,
+        let mut put_aside = |reason: String| {
+            contents.quarantined.push(Quarantined {
+                digest: digest.clone(),
+                reason,
+                event_name: Some(envelope.event_name.clone()),
+                body: Some(alone()),
+            });
         };
         if let Some(reason) = refused {
-            let name = Some(envelope.event_name.clone());
-            let kept = aside(digest, reason, name, Some(alone()));
-            contents.quarantined.extend(kept.quarantined);
+            put_aside(reason.to_owned());
             continue;
         }
-        let Ok(event) = event else { continue };
+        let event = match event {
+            Ok(event) => event,
+            Err(invalid) => {
+                put_aside(invalid.to_string());
+                continue;
+            }
+        };
+        match &event.resource {
+            Resource::Unknown(_) => {
+                put_aside("an event that this version doesn't know".to_owned());
+                continue;
+            }
+            Resource::Subscription(subscription)
+                if matches!(
+                    event.name,
+                    EventName::WebhookStaled | EventName::WebhookPaused
+                ) =>
+            {
+                error!(
+                    webhook.id = subscription.id,
+                    event.name = envelope.event_name,
+                    "a webhook subscription stopped: activate it at Catena and replay its dead letters"
+                );
+            }
+            _ => {}
+        }
         let translation = translate(&event, envelope, index);
-        if translation.observations.is_empty() {
+        if translation == Translation::default() {
+            contents.ignored = true;
             continue;
+        }
+        if !translation.has_bearable_ids() {
+            put_aside("an id is longer than any of Catena's".to_owned());
+            continue;
+        }
+        if translation.observations.is_empty() {
+            // It still says which ids belong together, if it names its fleet.
+            put_aside("it has neither a time of its own nor an id with one".to_owned());
+            if translation.fleet.is_none() {
+                continue;
+            }
         }
         contents.works.push(Work {
             owner,
@@ -210,15 +247,16 @@ fn contents(
 }
 
 /// What was parked, read again. `None` if it can't be read: then it stays where it is.
-pub(crate) fn read_parked(owner: usize, parked: Parked) -> Option<Work> {
+pub(crate) fn read_parked(owner: usize, parked: Parked, translate: Translate) -> Option<Work> {
     let message = Message::read(&parked.body).ok()?;
     let Content::Envelope(envelope) = &message.delivery.content else {
         return None;
     };
     let (index, event) = envelope.events().next()?;
+    let event = event.ok()?;
     Some(Work {
         owner,
-        translation: translate(&event.ok()?, envelope, index),
+        translation: guarded(|| translate(&event, envelope, index)).ok()?,
         body: parked.body.clone(),
         digest: parked.digest.clone(),
         parked: Some(parked),
@@ -238,8 +276,8 @@ fn aside(
         body,
     };
     Contents {
-        works: Vec::new(),
         quarantined: vec![quarantined],
+        ..Contents::default()
     }
 }
 

@@ -133,17 +133,17 @@ impl Processor {
                 Err(panicked) => aside.push((index, panicked_on(body, panicked))),
             }
         }
-        for (index, quarantined) in aside {
-            self.quarantine(&mut progress[index], quarantined, now())
-                .await;
-        }
 
         let redelivered = |owner: usize| messages[owner].times > 1;
         let Routed {
             to_fleets,
             parked,
             refused,
-        } = routing::route(&self.table, works, redelivered).await?;
+            unreadable,
+        } = routing::route(&self.table, works, redelivered, self.translate).await?;
+        for owner in unreadable {
+            progress[owner].retry("a parked event that it set free can't be read");
+        }
         for work in parked {
             progress[work.owner].worsen(Outcome::Parked);
         }
@@ -154,11 +154,11 @@ impl Processor {
                 event_name: None,
                 body: Some(work.body.clone()),
             };
-            let progress = &mut progress[work.owner];
-            self.quarantine(progress, quarantined, now()).await;
+            aside.push((work.owner, quarantined));
         }
 
-        self.write(&to_fleets, progress, now).await?;
+        aside.extend(self.write(&to_fleets, progress, now).await?);
+        self.quarantine(aside, progress, now()).await;
         let refused = refused.iter().map(|(work, _)| work);
         let settled = to_fleets.iter().map(|(work, _)| work).chain(refused);
         self.unpark(settled, progress).await;
@@ -168,13 +168,14 @@ impl Processor {
         Ok(())
     }
 
-    /// Folds each fleet's works into its record: one read for all, one write per fleet with news.
+    /// Folds each fleet's works into its record: one read for all, one write per fleet with news. Returns what panicked.
     async fn write(
         &self,
         works: &[(Work, BTreeSet<FleetRef>)],
         progress: &mut [Progress],
         now: fn() -> OffsetDateTime,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Vec<(usize, store::Quarantined)>, StoreError> {
+        let mut aside = Vec::new();
         let mut by_fleet: BTreeMap<FleetRef, Vec<&Work>> = BTreeMap::new();
         for (work, fleets) in works {
             for fleet in fleets {
@@ -206,8 +207,7 @@ impl Processor {
                             Ok(true) => progress.worsen(Outcome::Applied),
                             Ok(false) => {}
                             Err(panicked) => {
-                                let quarantined = panicked_on(&work.body, panicked);
-                                self.quarantine(progress, quarantined, now()).await;
+                                aside.push((work.owner, panicked_on(&work.body, panicked)));
                             }
                         }
                     }
@@ -220,7 +220,7 @@ impl Processor {
                 }
             }
         }
-        Ok(())
+        Ok(aside)
     }
 
     /// Returns for each work whether it was news.
@@ -286,19 +286,37 @@ impl Processor {
         }
     }
 
+    /// Keeps what can't be processed. What is too large for that comes again until it rests in the dead-letter queue.
     async fn quarantine(
         &self,
-        progress: &mut Progress,
-        quarantined: store::Quarantined,
+        aside: Vec<(usize, store::Quarantined)>,
+        progress: &mut [Progress],
         now: OffsetDateTime,
     ) {
         let days = self.settings.quarantine_days;
-        match self.table.quarantine(&quarantined, now, days).await {
-            Ok(()) => {
-                progress.worsen(Outcome::Quarantined);
-                progress.reason = Some(quarantined.reason);
+        let puts = aside.into_iter().map(|(owner, it)| async move {
+            let longest = store::Quarantined::LONGEST_BODY;
+            if it.body.as_ref().is_some_and(|body| body.len() > longest) {
+                return (
+                    owner,
+                    Err(format!("{}; too large to be quarantined", it.reason)),
+                );
             }
-            Err(error) => progress.retry(describe(&error)),
+            let put = self.table.quarantine(&it, now, days).await;
+            (
+                owner,
+                put.map(|()| it.reason).map_err(|error| describe(&error)),
+            )
+        });
+        let mut puts = stream::iter(puts).buffer_unordered(CONCURRENCY);
+        while let Some((owner, put)) = puts.next().await {
+            match put {
+                Ok(reason) => {
+                    progress[owner].worsen(Outcome::Quarantined);
+                    progress[owner].reason = Some(reason);
+                }
+                Err(reason) => progress[owner].retry(reason),
+            }
         }
     }
 
@@ -313,9 +331,11 @@ impl Processor {
                 delay: self.settings.backoff_after(message.times),
             })
             .collect();
-        if let Err(error) = self.queue.delay(&delays).await {
-            // They come again at the queue's own pace then.
-            warn!(cause = describe(&error), "messages were not put off");
+        // Else they come again at the queue's own pace.
+        match tokio::time::timeout(PUT_OFF_WITHIN, self.queue.delay(&delays)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => warn!(cause = describe(&error), "messages were not put off"),
+            Err(_elapsed) => warn!("messages were not put off in time"),
         }
         let failures = unsettled.into_iter().map(|(message, _)| {
             let mut failure = BatchItemFailure::default();
@@ -366,7 +386,7 @@ fn log(message: &Received, progress: &Progress, now: OffsetDateTime) {
     let reason = progress.reason.as_deref();
     let (times, late) = (message.times, progress.late);
     match progress.outcome {
-        Outcome::NoNews | Outcome::Applied | Outcome::Parked => info!(
+        Outcome::NoNews | Outcome::Ignored | Outcome::Applied | Outcome::Parked => info!(
             outcome, event.name = name, delivery.id = id, fleet.ref = fleet, latency_ms, late, message.times = times,
             "{name}: {outcome}"
         ),
@@ -398,6 +418,8 @@ fn millis(time: OffsetDateTime) -> i64 {
 
 /// Conflicts in a row until a fleet's messages come again. At eight writers at a time each of them gets through in fewer.
 const COMMIT_ATTEMPTS: u32 = 12;
+/// With the batch's own deadline, less than Lambda's time-out.
+const PUT_OFF_WITHIN: Duration = Duration::from_secs(3);
 /// Receptions that a message shares with others.
 const TOGETHER_UNTIL: u32 = 4;
 
@@ -422,7 +444,7 @@ mod tests {
     }
 
     #[test]
-    fn twenty_receptions_outlast_an_outage_of_an_hour() {
+    fn twenty_receptions_outlast_an_outage_of_three_quarters_of_an_hour() {
         let shortest: Duration = (1..20).map(|times| SETTINGS.backoff_after(times)).sum();
         assert!(shortest > Duration::from_secs(45 * 60), "{shortest:?}");
         assert!((1..100).all(|times| SETTINGS.backoff_after(times) <= SETTINGS.longest_backoff));

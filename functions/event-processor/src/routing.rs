@@ -9,9 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use fleet::FleetRef;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use store::{Key, Parked, StoreError, Table};
+use tracing::error;
 
 use crate::{
-    Translation,
+    Translate, Translation,
     batch::{self, Work},
 };
 
@@ -27,17 +28,25 @@ pub(crate) struct Routed {
     pub(crate) parked: Vec<Work>,
     /// Nowhere, for a reason that time doesn't change.
     pub(crate) refused: Vec<(Work, &'static str)>,
+    /// Messages that set something free which this version can't read.
+    pub(crate) unreadable: Vec<usize>,
 }
 
 type Links = BTreeMap<Key, BTreeSet<FleetRef>>;
 
 impl Translation {
-    /// The keys to find its fleets by, best first.
+    /// All of Catena's ids in it.
     fn keys(&self) -> impl Iterator<Item = Key> {
+        let invitation = self.invitation.clone().map(Key::Invitation);
         let catena_fleet = self.catena_fleet.clone().map(Key::CatenaFleet);
         let connection = self.connection.clone().map(Key::Connection);
-        let invitation = self.invitation.clone().map(Key::Invitation);
-        catena_fleet.into_iter().chain(connection).chain(invitation)
+        invitation.into_iter().chain(catena_fleet).chain(connection)
+    }
+
+    /// The one key to find its fleets by, and to wait under, unless it names its fleet itself. An invitation belongs to one
+    /// fleet; a connection may serve others than the fleet that the event is about, so it counts only if that isn't named.
+    fn key(&self) -> Option<Key> {
+        self.keys().next()
     }
 
     /// Its fleets, and the keys that are known to belong to them by this event.
@@ -45,15 +54,14 @@ impl Translation {
         if let Some(fleet) = &self.fleet {
             return Some((BTreeSet::from([fleet.clone()]), self.keys().collect()));
         }
-        let (key, fleets) = self
-            .keys()
-            .find_map(|key| Some((key.clone(), links.get(&key)?)))?;
-        // A fleet's connection is that fleet's, but a connection's fleets may be others than this event's.
+        let key = self.key()?;
+        let fleets = links.get(&key)?.clone();
         let teaches = match key {
+            Key::Invitation(_) => self.catena_fleet.clone().map(Key::CatenaFleet),
             Key::CatenaFleet(_) => self.connection.clone().map(Key::Connection),
-            Key::Connection(_) | Key::Invitation(_) => None,
+            Key::Connection(_) => None,
         };
-        Some((fleets.clone(), teaches.into_iter().collect()))
+        Some((fleets, teaches.into_iter().collect()))
     }
 }
 
@@ -63,6 +71,7 @@ pub(crate) async fn route(
     table: &Table,
     works: Vec<Work>,
     redelivered: impl Fn(usize) -> bool,
+    translate: Translate,
 ) -> Result<Routed, StoreError> {
     let mut routed = Routed::default();
     let mut waiting = works;
@@ -82,9 +91,20 @@ pub(crate) async fn route(
             }
         });
         add(table, learned.keys()).await?;
+        for (key, fleet) in learned.keys() {
+            if matches!(key, Key::CatenaFleet(_)) && links[key].len() > 1 {
+                error!(fleet.ref = %fleet, "fleet {fleet}: its fleet at Catena belongs to another reference too");
+            }
+        }
         free.extend(learned.into_iter().map(|((key, _), owner)| (key, owner)));
         free.retain(|key, _| looked_at.insert(key.clone()));
-        let mut freed = read_parked(table, &free).await?;
+        let mut freed = Vec::new();
+        for (parked, owner) in read_parked(table, &free).await? {
+            match batch::read_parked(owner, parked, translate) {
+                Some(work) => freed.push(work),
+                None => routed.unreadable.push(owner),
+            }
+        }
         if freed.is_empty() {
             let too_large = |work: &mut Work| work.body.len() > Parked::LONGEST_BODY;
             let too_large = waiting.extract_if(.., too_large);
@@ -146,7 +166,11 @@ async fn add<'a>(
         .await
 }
 
-async fn read_parked(table: &Table, keys: &BTreeMap<Key, usize>) -> Result<Vec<Work>, StoreError> {
+/// What is parked under keys, each with the message that set it free.
+async fn read_parked(
+    table: &Table,
+    keys: &BTreeMap<Key, usize>,
+) -> Result<Vec<(Parked, usize)>, StoreError> {
     let read = async |(key, owner): (&Key, &usize)| {
         let parked: Vec<Parked> = table.parked(key).await?;
         Ok::<_, StoreError>((parked, *owner))
@@ -155,11 +179,10 @@ async fn read_parked(table: &Table, keys: &BTreeMap<Key, usize>) -> Result<Vec<W
         .buffer_unordered(CONCURRENCY)
         .try_collect()
         .await?;
-    let works = found.into_iter().flat_map(|(parked, owner)| {
-        let work = move |parked| batch::read_parked(owner, parked);
-        parked.into_iter().filter_map(work)
-    });
-    Ok(works.collect())
+    let each = found
+        .into_iter()
+        .flat_map(|(parked, owner)| parked.into_iter().map(move |parked| (parked, owner)));
+    Ok(each.collect())
 }
 
 /// Parks what waits and returns it; what has a link by now stays in `waiting`.
@@ -168,7 +191,7 @@ async fn park(table: &Table, waiting: &mut Vec<Work>) -> Result<Vec<Work>, Store
         return Ok(Vec::new());
     }
     for work in waiting.iter_mut() {
-        let key = work.translation.keys().next();
+        let key = work.translation.key();
         work.parked = key.map(|key| Parked {
             key,
             digest: work.digest.clone(),

@@ -17,10 +17,18 @@ pub struct Translation {
     pub connection: Option<String>,
     /// The invitation's hash.
     pub invitation: Option<String>,
-    /// Whether it may concern several fleets. An agreement never does.
+    /// It can't concern several fleets: an agreement or an invitation is never broadcast.
     pub one_fleet_only: bool,
     /// What was observed. Nothing: the event is only a hint that something is worth a look.
     pub observations: Vec<Observation>,
+}
+
+impl Translation {
+    /// Whether its ids fit the table's keys. Catena's are UUIDs of 36 characters.
+    pub(crate) fn has_bearable_ids(&self) -> bool {
+        let ids = [&self.catena_fleet, &self.connection, &self.invitation];
+        ids.into_iter().flatten().all(|id| id.len() <= LONGEST_ID)
+    }
 }
 
 /// Translates one record. `index` is its place in the delivery, `envelope` the delivery's.
@@ -75,7 +83,7 @@ pub fn translate(event: &Event, envelope: &Envelope, index: usize) -> Translatio
                 [Fact::Schedule {
                     connection: schedule.connection_id.clone(),
                     schedule: schedule.id.clone(),
-                    stopped: schedule.status != Some(Status::Active),
+                    stopped: true,
                 }],
             ),
             ..Translation::default()
@@ -92,7 +100,7 @@ pub fn translate(event: &Event, envelope: &Envelope, index: usize) -> Translatio
 
 fn of_invitation(name: &EventName, invitation: &Invitation, moment: Moment) -> Translation {
     let hash = || invitation.invitation_hash.as_str().to_owned();
-    let opened = opened_at(invitation);
+    let opened = opened_at(invitation, moment);
     let decided = |at: Option<Instant>, decision| {
         let invitation = hash();
         moment.observe(
@@ -103,15 +111,20 @@ fn of_invitation(name: &EventName, invitation: &Invitation, moment: Moment) -> T
             }],
         )
     };
+    let declined = || Decision::Declined(invitation.decline_reason.clone());
     let mut observations = match name {
-        EventName::InvitationCreated => decided(opened, Decision::Open),
+        // A refreshed invitation may be announced as created again, and keeps what the fleet decided (contract 3.1).
+        EventName::InvitationCreated => match invitation.status {
+            Some(Status::Accepted) => decided(invitation.accepted_at, Decision::Accepted),
+            Some(Status::Declined) => decided(invitation.declined_at, declined()),
+            _ => decided(opened, Decision::Open),
+        },
         EventName::InvitationSent => moment.observe(None, [Fact::Sent { invitation: hash() }]),
         EventName::InvitationViewed => moment.observe(None, [Fact::Viewed { invitation: hash() }]),
         EventName::InvitationAccepted => decided(invitation.accepted_at, Decision::Accepted),
-        EventName::InvitationDeclined | EventName::InvitationRejected => decided(
-            invitation.declined_at,
-            Decision::Declined(invitation.decline_reason.clone()),
-        ),
+        EventName::InvitationDeclined | EventName::InvitationRejected => {
+            decided(invitation.declined_at, declined())
+        }
         EventName::InvitationExpired => decided(invitation.expires_at, Decision::Expired),
         EventName::InvitationDeleted => decided(None, Decision::Deleted),
         _ => Vec::new(),
@@ -120,7 +133,8 @@ fn of_invitation(name: &EventName, invitation: &Invitation, moment: Moment) -> T
         invitation: hash(),
         ends: timestamp(ends),
     });
-    let name = invitation.partner_provided_fleet_name.clone();
+    let name = invitation.partner_provided_fleet_name.as_ref();
+    let name = name.or(invitation.fleet_name.as_ref()).cloned();
     // Catena's placeholder for a fleet without a name held the invitation's id (contract 3.2).
     let name = name
         .filter(|name| !name.contains("(invitation)"))
@@ -141,12 +155,17 @@ fn of_invitation(name: &EventName, invitation: &Invitation, moment: Moment) -> T
 }
 
 /// When an invitation was last opened to the fleet: created, or refreshed since. A refresh extends its end and leaves
-/// `created_at` as it is (contract 3.1), so the end less the hours that it was given is the time of the refresh.
-fn opened_at(invitation: &Invitation) -> Option<Instant> {
+/// `created_at` as it is (contract 3.1), so the end less the hours that it was given is the time of the refresh. If Catena
+/// counts them from elsewhere, the event's own time bounds what would lie in the future.
+fn opened_at(invitation: &Invitation, moment: Moment) -> Option<Instant> {
     let refreshed = invitation.expires_at.zip(invitation.expires_in_hours);
     let refreshed = refreshed.map(|(end, hours)| {
         Instant::from_millis(end.millis().saturating_sub(hours.saturating_mul(3_600_000)))
     });
+    let refreshed = match (refreshed, moment.id_time) {
+        (Some(refreshed), Some(bound)) => Some(refreshed.min(bound)),
+        (refreshed, _) => refreshed,
+    };
     invitation.created_at.max(refreshed)
 }
 
@@ -192,6 +211,9 @@ impl Moment {
     }
 }
 
+/// Bytes of one of Catena's ids. DynamoDB's partition keys end at 2,048.
+const LONGEST_ID: usize = 256;
+
 fn fleet(fleet_ref: Option<&str>) -> Option<FleetRef> {
     FleetRef::parse(fleet_ref?)
 }
@@ -218,6 +240,7 @@ fn agreement_status(name: &EventName, status: Option<&Status>) -> AgreementStatu
 
 fn connection_state(name: &EventName, status: Option<&Status>) -> ConnectionState {
     match (status, name) {
+        (Some(Status::Active), EventName::ConnectionStaled) => ConnectionState::Stale,
         (Some(Status::Active), _) => ConnectionState::Active,
         (Some(Status::Paused), _) => ConnectionState::Paused,
         (Some(Status::Stale), _) | (None, EventName::ConnectionStaled) => ConnectionState::Stale,

@@ -33,7 +33,7 @@ async fn main() -> Result<(), Error> {
         aws_sdk_secretsmanager::Client::new(&aws),
         env.required("KEYRING_SECRET_ID")?,
         seconds("KEYRING_TTL_SECONDS", 300)?,
-        seconds("KEYRING_REREAD_SECONDS", 10)?,
+        seconds("KEYRING_REREAD_SECONDS", 2)?,
     );
     let queue = EventsQueue::new(
         aws_sdk_sqs::Client::new(&aws),

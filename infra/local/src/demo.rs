@@ -140,6 +140,11 @@ impl Counts {
         }
         line("applied", self.outcome("applied"), "changed a record");
         line("no news", self.outcome("no-news"), "said what was known");
+        line(
+            "ignored",
+            self.outcome("ignored"),
+            "about nothing that is kept",
+        );
         let note = format!(
             "came before what they belong to; {} left",
             self.outcome(LEFT_PARKED)
@@ -322,7 +327,7 @@ fn percentile(sorted: &[u64], percent: usize) -> Option<u64> {
 }
 
 /// What `event-processor` says of a message that it won't see again.
-const SETTLED: &[&str] = &["applied", "no-news", "parked", "quarantined"];
+const SETTLED: &[&str] = &["applied", "ignored", "no-news", "parked", "quarantined"];
 const LEFT_PARKED: &str = "left parked";
 const SETTLED_WITHIN: Duration = Duration::from_secs(60);
 

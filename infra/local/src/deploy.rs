@@ -85,12 +85,9 @@ pub async fn create(
             "Capabilities.member.1".to_owned(),
             "CAPABILITY_IAM".to_owned(),
         ),
+        // For the SAM transform; `sam deploy` needs only the first.
         (
             "Capabilities.member.2".to_owned(),
-            "CAPABILITY_NAMED_IAM".to_owned(),
-        ),
-        (
-            "Capabilities.member.3".to_owned(),
             "CAPABILITY_AUTO_EXPAND".to_owned(),
         ),
     ];

@@ -192,7 +192,7 @@ impl Stack {
             deployment,
             signing_key,
             webhook_url,
-            stack_json: options.folder.join("stack.json"),
+            stack_json: options.folder.join(STACK_JSON),
             gateway,
             watch,
             ministack,
@@ -270,9 +270,10 @@ impl Stack {
                     self.aws.endpoint().to_owned(),
                 );
                 environment.insert("AWS_REGION".to_owned(), aws::REGION.to_owned());
-                for (name, value) in aws::CREDENTIALS {
-                    environment.insert(name.to_owned(), value.to_owned());
+                for (name, value) in aws::CREDENTIALS.iter().chain(&LAMBDA) {
+                    environment.insert((*name).to_owned(), (*value).to_owned());
                 }
+                environment.insert("AWS_LAMBDA_FUNCTION_NAME".to_owned(), package.clone());
                 let described = json!({"binary": function.binary, "environment": environment});
                 (package, described)
             })
@@ -290,14 +291,7 @@ impl Stack {
             "signing_key": self.signing_key,
             "functions": functions,
         });
-        let text = format!("{document:#}\n");
-        // In one go, so that a reader never sees half of it.
-        let new = self.stack_json.with_extension("json.new");
-        fs::write(&new, &text)
-            .and_then(|()| fs::rename(&new, &self.stack_json))
-            .with_context(|| format!("{} can't be written", self.stack_json.display()))?;
-        self.run.stack_json = Some((self.stack_json.clone(), text));
-        Ok(())
+        self.run.describe(&format!("{document:#}\n"))
     }
 }
 
@@ -306,7 +300,6 @@ impl Stack {
 #[derive(Debug)]
 struct Run {
     temporary: TempDir,
-    stack_json: Option<(PathBuf, String)>,
     /// Held as long as the run lives, however it ends.
     _lock: File,
 }
@@ -323,40 +316,77 @@ impl Run {
         lock.lock()?;
         Ok(Self {
             temporary,
-            stack_json: None,
             _lock: lock,
         })
     }
 
-    /// A run that was killed couldn't remove its folder.
+    /// A run that was killed couldn't remove its folder, nor `stack.json`.
     fn clear_away_the_killed(folder: &Path) {
-        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-            let ours = entry.file_name().to_string_lossy().starts_with(RUN_PREFIX);
-            let lock = File::open(entry.path().join(LOCK));
-            if ours && lock.is_ok_and(|lock| lock.try_lock().is_ok()) {
-                let _ = fs::remove_dir_all(entry.path());
-            }
+        let (alive, killed): (Vec<PathBuf>, Vec<PathBuf>) =
+            Self::all(folder).partition(|run| Self::is_alive(run));
+        for run in killed {
+            let _ = fs::remove_dir_all(run);
         }
+        if alive.is_empty() {
+            let _ = fs::remove_file(folder.join(STACK_JSON));
+        }
+    }
+
+    /// Writes `stack.json`: the newest stack's, if several run side by side in one folder.
+    fn describe(&self, text: &str) -> Result<()> {
+        let mine = self.path().join(STACK_JSON);
+        fs::write(&mine, text).with_context(|| format!("{} can't be written", mine.display()))?;
+        self.publish(&mine)
+    }
+
+    /// In one go, so that a reader never sees half of it.
+    fn publish(&self, described: &Path) -> Result<()> {
+        let public = self.folder().join(STACK_JSON);
+        let new = self.path().join("stack.json.new");
+        fs::copy(described, &new)
+            .and_then(|_| fs::rename(&new, &public))
+            .with_context(|| format!("{} can't be written", public.display()))
     }
 
     fn path(&self) -> &Path {
         self.temporary.path()
     }
+
+    /// Where this run's folder and those of others are.
+    fn folder(&self) -> &Path {
+        self.path().parent().unwrap_or(self.path())
+    }
+
+    fn all(folder: &Path) -> impl Iterator<Item = PathBuf> {
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        entries
+            .filter(|entry| entry.file_name().to_string_lossy().starts_with(RUN_PREFIX))
+            .map(|entry| entry.path())
+    }
+
+    fn is_alive(run: &Path) -> bool {
+        File::open(run.join(LOCK)).is_ok_and(|lock| lock.try_lock().is_err())
+    }
 }
 
 impl Drop for Run {
     fn drop(&mut self) {
-        // Another stack may have written its own meanwhile.
-        if let Some((path, text)) = &self.stack_json
-            && fs::read_to_string(path).is_ok_and(|found| found == *text)
-        {
-            let _ = fs::remove_file(path);
+        let public = self.folder().join(STACK_JSON);
+        let mine = fs::read(self.path().join(STACK_JSON));
+        if mine.is_ok_and(|mine| fs::read(&public).is_ok_and(|public| public == mine)) {
+            let others = Self::all(self.folder())
+                .filter(|run| run != self.path() && Self::is_alive(run))
+                .map(|run| run.join(STACK_JSON));
+            let modified = |path: &PathBuf| fs::metadata(path)?.modified();
+            let newest = others.max_by_key(|path| modified(path).ok());
+            let handed_on = newest.is_some_and(|other| self.publish(&other).is_ok());
+            if !handed_on {
+                let _ = fs::remove_file(public);
+            }
         }
-        if let Some(folder) = self.path().parent() {
-            let last = folder.join("logs");
-            let _ = fs::remove_dir_all(&last);
-            let _ = fs::rename(self.path().join("logs"), last);
-        }
+        let last = self.folder().join("logs");
+        let _ = fs::remove_dir_all(&last);
+        let _ = fs::rename(self.path().join("logs"), last);
     }
 }
 
@@ -432,5 +462,11 @@ async fn signing_key(aws: &Aws, secret: &str) -> Result<String> {
 }
 
 const WEBHOOK_PATH: &str = "/webhooks/catena";
+const STACK_JSON: &str = "stack.json";
+/// What Lambda sets besides, and the runtime insists on.
+const LAMBDA: [(&str, &str); 2] = [
+    ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "512"),
+    ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST"),
+];
 const RUN_PREFIX: &str = "run-";
 const LOCK: &str = "lock";

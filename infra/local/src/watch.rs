@@ -74,6 +74,14 @@ impl Watch {
                 .chain(["--color", "never"].map(str::as_ref)),
             |command| {
                 command.current_dir(root).stdout(output).stderr(errors);
+                // ring's build script watches what `cargo run` tells us about the package that it runs: with it, ring and
+                // all above it would be built again.
+                for (name, _) in std::env::vars_os() {
+                    let shown = name.to_string_lossy();
+                    if shown.starts_with("CARGO_PKG_") || shown.starts_with("CARGO_MANIFEST_") {
+                        command.env_remove(name);
+                    }
+                }
             },
         )
         .with_context(|| format!("{} could not be started", program.display()))?;

@@ -35,7 +35,7 @@ pub fn run(arguments: &[String]) -> Result<(), Error> {
 
     println!("\n{stacks}\n\n{sizes}");
     println!(
-        "Deploy it with:\n  {} deploy --guided --template-file {} \\\n    --parameter-overrides Architecture={}",
+        "Deploy it with:\n  {} deploy --guided --stack-name kingpin --capabilities CAPABILITY_IAM \\\n    --template-file {} --parameter-overrides Architecture={}",
         shown(&bin.join("sam")),
         shown(&built.join("template.yaml")),
         architecture.name

@@ -74,7 +74,7 @@ pub enum MalformedHeader {
 pub struct NoKeyMatches {
     /// The subscription that the delivery names, in its body or else in its header. Unproved.
     pub webhook_id: Option<Uuid>,
-    /// Whether the keyring holds keys of that subscription.
+    /// Whether the keyring names that subscription: it is ours.
     pub known: bool,
 }
 

@@ -103,9 +103,9 @@ impl Keyring {
         }
     }
 
-    /// Whether the subscription has keys of its own here.
+    /// Whether the subscription is named here, with keys of its own or with an empty list because it uses the shared ones.
     pub fn knows(&self, webhook_id: Uuid) -> bool {
-        self.of(webhook_id).next().is_some()
+        self.by_webhook_id.contains_key(&webhook_id)
     }
 
     pub(crate) fn of(&self, webhook_id: Uuid) -> impl Iterator<Item = &SigningKey> {

@@ -50,9 +50,10 @@ pub struct Invitation {
     pub expires_in_hours: Option<i64>,
     /// `active`, `accepted`, `declined`, `expired`, `deleted`.
     pub status: Option<Status>,
-    /// The name that we gave; events call it so, the API `fleet_name`.
-    #[serde(alias = "fleet_name")]
+    /// The name that we gave, as events call it.
     pub partner_provided_fleet_name: Option<String>,
+    /// The name, as the API calls it.
+    pub fleet_name: Option<String>,
     /// When the fleet accepted.
     pub accepted_at: Option<Instant>,
     /// When the fleet declined.

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
@@ -62,10 +62,14 @@ pub enum Content {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Envelope {
     /// The payload's version. Not to be branched on.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "lenient",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub version: Option<String>,
     /// The event's name; empty if there is none.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub event_name: String,
     /// One, several or no records.
     pub data: Vec<Value>,
@@ -75,13 +79,25 @@ pub struct Envelope {
     /// The subscription.
     pub webhook_id: String,
     /// "Occurred" or "dispatched", depending on the source (contract 6.8): never an ordering key.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "lenient",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub timestamp: Option<String>,
     /// This event instance, the same in each attempt (inferred, contract 6.5). A UUIDv7 when it is there.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "lenient",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub id: Option<String>,
     /// Informational.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "lenient",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub delivery_attempt: Option<i64>,
 }
 
@@ -112,6 +128,16 @@ impl Envelope {
             .contains(&millis)
             .then(|| Instant::from_millis(millis as i64))
     }
+}
+
+/// A value of another form than documented counts as absent: nothing that isn't needed may cost an event.
+fn lenient<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: DeserializeOwned + Default,
+{
+    let value = Value::deserialize(deserializer)?;
+    Ok(T::deserialize(value).unwrap_or_default())
 }
 
 /// A proved body that is no envelope. It can't be scrubbed, so nothing of its text is kept.
@@ -226,42 +252,39 @@ pub(crate) fn peek_webhook_id(body: &[u8]) -> Option<Uuid> {
 /// puts hashes where raw invitation ids stand, placeholder names such as `Fleet <invitation id>` included.
 fn scrub(event_name: &str, data: &mut [Value]) {
     let is_invitation = event_name.split('.').next() == Some("invitation");
-    let mut raw_ids = Vec::new();
-    for record in data.iter() {
-        if is_invitation && let Some(Value::String(id)) = record.get("id") {
-            raw_ids.push(id.clone());
-        }
-        collect_invitation_ids(record, &mut raw_ids);
-    }
-    raw_ids.retain(|id| !id.is_empty());
-    raw_ids.sort_unstable();
-    raw_ids.dedup();
     for record in data {
+        let mut raw_ids = Vec::new();
         if is_invitation && let Value::Object(fields) = record {
+            raw_ids.extend(fields.get("id").and_then(Value::as_str).map(str::to_owned));
             replace_by_hash(fields, "id");
         }
+        collect_invitation_ids(record, false, &mut raw_ids);
+        raw_ids.retain(|id| !id.is_empty());
+        raw_ids.sort_unstable();
+        raw_ids.dedup();
         clean(record, &raw_ids);
     }
 }
 
-fn collect_invitation_ids(value: &Value, raw_ids: &mut Vec<String>) {
+/// Finds ids by what holds them, and in any link that invites. `is_id`: the texts in `value` are such ids.
+fn collect_invitation_ids(value: &Value, is_id: bool, raw_ids: &mut Vec<String>) {
     match value {
         Value::Object(fields) => {
             for (name, value) in fields {
-                match value {
-                    Value::String(id) if name == INVITATION_ID => raw_ids.push(id.clone()),
-                    Value::String(link) if name == MAGIC_LINK => {
-                        raw_ids.extend(invite_parameter(link));
-                    }
-                    _ => collect_invitation_ids(value, raw_ids),
+                let is_id = matches!(name.as_str(), INVITATION_ID | "invitation_ids");
+                collect_invitation_ids(value, is_id, raw_ids);
+                if name == "invitation" {
+                    raw_ids.extend(value.get("id").and_then(Value::as_str).map(str::to_owned));
                 }
             }
         }
         Value::Array(values) => {
             for value in values {
-                collect_invitation_ids(value, raw_ids);
+                collect_invitation_ids(value, is_id, raw_ids);
             }
         }
+        Value::String(text) if is_id => raw_ids.push(text.clone()),
+        Value::String(text) => raw_ids.extend(invite_parameter(text)),
         _ => {}
     }
 }
@@ -289,13 +312,26 @@ fn clean(value: &mut Value, raw_ids: &[String]) {
         }
         Value::String(text) => {
             for id in raw_ids {
-                if text.contains(id.as_str()) {
-                    *text = text.replace(id.as_str(), "(invitation)");
+                if let Some(cleaned) = without(text, id) {
+                    *text = cleaned;
                 }
             }
         }
         _ => {}
     }
+}
+
+/// The text without an id, in whichever case it stands there. `None` if it doesn't.
+fn without(text: &str, id: &str) -> Option<String> {
+    let (lower, id) = (text.to_ascii_lowercase(), id.to_ascii_lowercase());
+    let mut cleaned = String::new();
+    let mut rest = 0;
+    for (found, _) in lower.match_indices(&id) {
+        cleaned += &text[rest..found];
+        cleaned += "(invitation)";
+        rest = found + id.len();
+    }
+    (rest > 0).then(|| cleaned + &text[rest..])
 }
 
 fn replace_by_hash(fields: &mut Map<String, Value>, name: &str) {
@@ -312,12 +348,16 @@ fn must_not_rest(name: &str) -> bool {
         || name.ends_with("_token")
         || matches!(
             name,
-            MAGIC_LINK
+            "magic_link"
                 | "success_redirect_url"
                 | "failure_redirect_url"
                 | "callback_url"
-                | "secret"
+                | "authorization"
                 | "credentials"
+                | "password"
+                | "secret"
+                | "token"
+                | "tokens"
         )
 }
 
@@ -337,4 +377,3 @@ fn sha256_hex(bytes: &[u8]) -> String {
 
 const INVITATION_ID: &str = "invitation_id";
 const INVITATION_HASH: &str = "invitation_hash";
-const MAGIC_LINK: &str = "magic_link";

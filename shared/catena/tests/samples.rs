@@ -127,10 +127,19 @@ fn api_bodies_read_as_the_types_of_events() {
         body.pointer("/items/0").unwrap_or(&body).clone()
     };
     let read = |event: &str, name: &str| {
-        Event::parse(event.to_owned().into(), &item(name))
+        let mut item = item(name);
+        if let Some(id) = item
+            .as_object_mut()
+            .filter(|_| event.starts_with("invitation"))
+        {
+            id.insert("invitation_hash".to_owned(), json!("hash"));
+        }
+        Event::parse(event.to_owned().into(), &item)
             .unwrap_or_else(|error| panic!("{name}: {error}"))
     };
     for (event, name) in [
+        ("invitation.accepted", "invitation.get.response.accepted"),
+        ("invitation.created", "invitation.create.response.201"),
         (
             "share_agreement.updated",
             "share-agreements.list.response.200",
@@ -207,12 +216,46 @@ fn placeholder_names_and_nested_ids_are_scrubbed_too() {
             "id": INVITATION_ID,
             "partner_provided_fleet_name": format!("Fleet {INVITATION_ID}"),
             "future": { "pre_registration_secret": "SAMPLE-NOT-A-REAL", "list": [{ "invitation_id": INVITATION_ID }] },
+            "token": "SAMPLE-NOT-A-REAL",
+        }, {
+            "id": "1",
+            "invitation": { "id": INVITATION_ID },
+            "name": format!("Fleet {}", INVITATION_ID.to_uppercase()),
+        }, {
+            "id": "2",
+            "invitation_ids": [INVITATION_ID],
+        }, {
+            "id": "3",
+            "link": format!("https://connect.example.com/?invite={INVITATION_ID}&x=1"),
         }],
     });
     let scrubbed = scrub(&serde_json::to_vec(&body).unwrap());
     let written = serde_json::to_string(&scrubbed).unwrap();
+    let written = written.replace("?invite=(invitation)", "");
     assert_clean("placeholder", &written);
-    assert!(written.contains("Fleet (invitation)"));
+    assert!(!written.to_lowercase().contains(INVITATION_ID));
+    assert_eq!(written.matches("Fleet (invitation)").count(), 2);
+}
+
+#[test]
+fn only_data_and_webhook_id_are_needed_to_keep_an_event() {
+    for odd in [
+        json!({ "version": 1.0 }),
+        json!({ "event_name": null }),
+        json!({ "delivery_attempt": "1" }),
+        json!({ "timestamp": 1_777_881_972 }),
+        json!({ "id": 7 }),
+        json!({}),
+    ] {
+        let mut body = json!({ "webhook_id": "x", "data": [{ "id": "1" }] });
+        body.as_object_mut()
+            .unwrap()
+            .extend(odd.as_object().unwrap().clone());
+        let Content::Envelope(envelope) = scrub(&serde_json::to_vec(&body).unwrap()).content else {
+            panic!("unreadable: {odd}");
+        };
+        assert_eq!(envelope.data, [json!({ "id": "1" })]);
+    }
 }
 
 fn assert_clean(name: &str, written: &str) {

@@ -122,11 +122,6 @@ impl Facts {
             .or_else(|| self.invitations.values().next())
     }
 
-    /// The agreement that changed last, which is the one that counts; of two at the same moment the more restrictive.
-    pub fn newest_agreement(&self) -> Option<&Agreement> {
-        self.agreements.values().max().map(Register::value)
-    }
-
     fn invitation(&mut self, hash: &str) -> &mut InvitationFacts {
         self.invitations.entry(hash.to_owned()).or_default()
     }

@@ -64,7 +64,9 @@ impl Facts {
             connections.filter(|connection| connection.linked.is_some())
         };
         linked().next()?;
-        let agreement = self.newest_agreement().map(|agreement| {
+        // The loosest one: a fleet that renewed its agreement is not gone because the old one ended after that.
+        let agreements = self.agreements.values().map(|agreement| {
+            let agreement = agreement.value();
             let ended = agreement.ends.is_some_and(|ends| ends <= now);
             if ended {
                 &AgreementStatus::Expired
@@ -72,10 +74,13 @@ impl Facts {
                 &agreement.status
             }
         });
+        let agreement = agreements.min();
         let state = |wanted: fn(&ConnectionState) -> bool| {
             linked().any(|connection| {
-                let state = connection.state.as_ref().map(Register::value);
-                wanted(state.unwrap_or(&ConnectionState::Active))
+                // Catena announces no recovery but by linking the connection again (contract 6.10).
+                let state = connection.state.as_ref();
+                let state = state.filter(|state| Some(state.at()) >= connection.linked);
+                wanted(state.map_or(&ConnectionState::Active, Register::value))
             })
         };
         Some(match agreement {

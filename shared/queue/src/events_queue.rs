@@ -28,7 +28,7 @@ pub struct EventsQueue {
 /// Why a message isn't on the queue. If it had parts, some of them may be: repeats do no harm.
 #[derive(Debug, thiserror::Error)]
 pub enum NotQueued {
-    /// It never will be.
+    /// One record of it never will be; the others are.
     #[error(transparent)]
     OverLimit(#[from] RecordOverLimit),
     /// It may be later.
@@ -46,7 +46,7 @@ pub struct NotDelayed(#[from] Box<SdkError<ChangeMessageVisibilityBatchError>>);
 pub struct Delay {
     /// The receipt of this reception.
     pub receipt_handle: String,
-    /// For how long, in whole seconds, up to the twelve hours that SQS allows.
+    /// For how long, rounded up to whole seconds, up to the twelve hours that SQS allows.
     pub delay: Duration,
 }
 
@@ -57,16 +57,20 @@ impl EventsQueue {
         Self { client, url }
     }
 
-    /// Returns once every part is durably queued, with the number of parts.
+    /// Returns once every part is durably queued, with the number of parts. A record that fits nowhere is an error after
+    /// the others are queued.
     pub async fn send(&self, message: Message) -> Result<usize, NotQueued> {
-        let bodies = message.into_bodies(LIMIT)?;
+        let (bodies, left_out) = message.into_bodies(LIMIT);
         let parts = bodies.len();
         future::try_join_all(bodies.into_iter().map(async |body| {
             let request = self.client.send_message().queue_url(&self.url);
             request.message_body(body).send().await.map_err(Box::new)
         }))
         .await?;
-        Ok(parts)
+        match left_out {
+            None => Ok(parts),
+            Some(left_out) => Err(left_out.into()),
+        }
     }
 
     /// Puts messages off, ten per request. One that is gone by now is no error: it will be seen at its own time.
@@ -76,7 +80,7 @@ impl EventsQueue {
                 ChangeMessageVisibilityBatchRequestEntry::builder()
                     .id(index.to_string())
                     .receipt_handle(&delay.receipt_handle)
-                    .visibility_timeout(delay.delay.as_secs().min(LONGEST_DELAY) as i32)
+                    .visibility_timeout(delay.delay.as_secs_f64().ceil().min(LONGEST_DELAY) as i32)
                     .build()
                     .ok()
             });
@@ -92,4 +96,5 @@ impl EventsQueue {
     }
 }
 
-const LONGEST_DELAY: u64 = 12 * 60 * 60;
+/// In seconds (AWS).
+const LONGEST_DELAY: f64 = 43_200.0;

@@ -32,7 +32,7 @@ pub enum UnreadableMessage {
     Version(u32),
 }
 
-/// One record alone is over the queue's limit, so the delivery can't be split into parts that fit.
+/// One record alone is over the queue's limit, so no part of the delivery can hold it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("record {index} of the delivery alone is over the queue's limit of {limit} bytes")]
 pub struct RecordOverLimit {
@@ -79,33 +79,36 @@ impl Message {
         self.write()
     }
 
-    /// The bodies to send: one if it fits `limit` bytes, else `data` in parts whose records keep their indices.
-    pub fn into_bodies(mut self, limit: usize) -> Result<Vec<String>, RecordOverLimit> {
+    /// The bodies to send: one if it fits `limit` bytes, else `data` in parts whose records keep their indices. With them,
+    /// a record that is left out because it fits nowhere.
+    pub fn into_bodies(mut self, limit: usize) -> (Vec<String>, Option<RecordOverLimit>) {
         let whole = self.write();
         if whole.len() <= limit {
-            return Ok(vec![whole]);
+            return (vec![whole], None);
         }
         let Content::Envelope(envelope) = &mut self.delivery.content else {
-            return Err(RecordOverLimit { index: 0, limit });
+            return (Vec::new(), Some(RecordOverLimit { index: 0, limit }));
         };
         let records = std::mem::take(&mut envelope.data);
         let frame = self.write().len() + FIRST_INDEX_ROOM;
         let mut bodies = Vec::new();
+        let mut left_out = None;
         for (first_index, part) in split(records, limit.saturating_sub(frame)) {
             if let Content::Envelope(envelope) = &mut self.delivery.content {
                 envelope.first_index = first_index;
                 envelope.data = part;
             }
             let body = self.write();
-            if body.len() > limit {
-                return Err(RecordOverLimit {
+            if body.len() <= limit {
+                bodies.push(body);
+            } else {
+                left_out = Some(RecordOverLimit {
                     index: first_index,
                     limit,
                 });
             }
-            bodies.push(body);
         }
-        Ok(bodies)
+        (bodies, left_out)
     }
 
     fn write(&self) -> String {
@@ -189,18 +192,18 @@ mod tests {
         let body = r#"{"v":1,"received_at":"2026-05-04T08:06:12.345Z","delivery":{"signed_at":"2026-05-04T08:06:12Z","age":"fresh","content":{"envelope":{"event_name":"execution.failed","data":[{"id":1}],"webhook_id":"247b2dea-a030-48b7-9a05-ee33c1b6000f","id":"019df321-1021-7a21-8021-abcdef000021"}}}}"#;
         let message = message(vec![json!({ "id": 1 })]);
         assert_eq!(Message::read(body).as_ref(), Ok(&message));
-        assert_eq!(message.into_bodies(1000).unwrap(), [body]);
+        assert_eq!(message.into_bodies(1000).0, [body]);
     }
 
     #[test]
     fn what_fits_is_one_message_to_the_byte() {
         let record = json!({ "id": "a".repeat(FIRST_INDEX_ROOM) });
         let message = message(vec![record.clone(), record]);
-        let whole = message.clone().into_bodies(usize::MAX).unwrap();
+        let whole = message.clone().into_bodies(usize::MAX).0;
         assert_eq!(whole.len(), 1);
         let limit = whole[0].len();
-        assert_eq!(message.clone().into_bodies(limit).unwrap().len(), 1);
-        assert_eq!(message.into_bodies(limit - 1).unwrap().len(), 2);
+        assert_eq!(message.clone().into_bodies(limit).0.len(), 1);
+        assert_eq!(message.into_bodies(limit - 1).0.len(), 2);
     }
 
     #[test]
@@ -209,7 +212,7 @@ mod tests {
             .map(|n| json!({ "id": n, "text": "x".repeat(n % 97) }))
             .collect();
         let limit = 4096;
-        let bodies = message(records.clone()).into_bodies(limit).unwrap();
+        let bodies = message(records.clone()).into_bodies(limit).0;
         let mut found = Vec::new();
         for body in &bodies {
             assert!(body.len() <= limit, "{}", body.len());
@@ -231,24 +234,27 @@ mod tests {
     }
 
     #[test]
-    fn a_record_over_the_limit_is_named() {
+    fn a_record_over_the_limit_is_named_and_the_others_are_kept() {
         let records = vec![json!("small"), json!("x".repeat(5000)), json!("small")];
-        let refused = message(records).into_bodies(4096);
+        let (bodies, left_out) = message(records).into_bodies(4096);
         assert_eq!(
-            refused,
-            Err(RecordOverLimit {
+            left_out,
+            Some(RecordOverLimit {
                 index: 1,
                 limit: 4096
             })
         );
+        let kept: Vec<usize> = bodies
+            .iter()
+            .map(|body| envelope(body).first_index)
+            .collect();
+        assert_eq!(kept, [0, 2]);
     }
 
     #[test]
     fn characters_that_sqs_refuses_are_escaped() {
         let record = json!({ "name": "a\u{fffe}b\u{ffff}c\u{1}" });
-        let bodies = message(vec![record.clone()])
-            .into_bodies(usize::MAX)
-            .unwrap();
+        let bodies = message(vec![record.clone()]).into_bodies(usize::MAX).0;
         let refused = |c: char| matches!(c, '\u{0}'..='\u{1f}' | '\u{fffe}' | '\u{ffff}');
         assert!(!bodies[0].contains(refused));
         assert_eq!(envelope(&bodies[0]).data, [record]);

@@ -14,12 +14,12 @@ pub struct Quarantined {
     pub reason: String,
     /// The event's name if it is known.
     pub event_name: Option<String>,
-    /// The message, if it is known to be scrubbed. It is left out when it is over [`Quarantined::LONGEST_BODY`].
+    /// The message, if it is known to be scrubbed: up to [`Quarantined::LONGEST_BODY`].
     pub body: Option<String>,
 }
 
 impl Quarantined {
-    /// The longest body that is kept, in bytes: an item holds 400 KB (AWS).
+    /// The longest body that can be kept, in bytes: an item holds 400 KB (AWS).
     pub const LONGEST_BODY: usize = 350 * 1024;
 }
 
@@ -36,8 +36,6 @@ impl Table {
             .unwrap_or_default();
         let text = |text: &str| AttributeValue::S(text.to_owned());
         let expires_at = now + Duration::days(i64::from(days));
-        let body = quarantined.body.as_deref();
-        let body = body.filter(|body| body.len() <= Quarantined::LONGEST_BODY);
         let mut put = self
             .client
             .put_item()
@@ -55,7 +53,7 @@ impl Table {
         if let Some(name) = &quarantined.event_name {
             put = put.item("event_name", text(name));
         }
-        if let Some(body) = body {
+        if let Some(body) = &quarantined.body {
             put = put.item("body", text(body));
         }
         put.send()

@@ -317,9 +317,17 @@ async fn a_delivery_over_the_queues_limit_travels_in_parts() {
     backend.wire.heal();
     backend.drain().await;
 
-    // One record that fits nowhere is a declared loss.
+    // One record that fits nowhere is a declared loss, the others are not.
     envelope.data[7]["padding"] = json!("x".repeat(queue::LIMIT));
     assert_eq!(answered(&ingest, &delivery(&envelope, KEY)).await, 413);
+    let records = |part: &Value| {
+        part["delivery"]["content"]["envelope"]["data"]
+            .as_array()
+            .unwrap()
+            .len()
+    };
+    let queued: usize = backend.drain().await.iter().map(records).sum();
+    assert_eq!(queued, 29);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -334,6 +342,8 @@ async fn nothing_secret_is_queued_or_printed() {
         simulator::TOKEN_PREFIX.to_owned(),
         fleet.magic_link(),
         "?invite=".to_owned(),
+        "redirect_url".to_owned(),
+        "callback_url".to_owned(),
         fleet.invitation_id.to_string(),
     ];
     let mut sent = 0;

@@ -222,6 +222,147 @@ async fn children_before_their_parents_wait_and_are_set_free() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_crash_left_parked_is_found_when_the_message_comes_again() {
+    let backend = Backend::start().await;
+    let bodies = bodies(&backend, &events::onboarding(&fleet(1)), Duration::ZERO).await;
+    let processor = backend.function("event-processor", &[]).await;
+    let one = |index: usize, times: u32| batch_received([bodies[index].as_str()], times);
+    assert_eq!(failed(&processor, &one(5, 1)).await, [] as [String; 0]);
+    // The link is added, then reading what is parked fails: as if the process had ended there.
+    backend.wire.fault(
+        "*",
+        "dynamodb:Query",
+        Fault::error(500, "InternalServerError"),
+    );
+    assert_eq!(failed(&processor, &one(3, 1)).await.len(), 1);
+    backend.wire.heal();
+    let parked = BTreeSet::from(["LINKS", "PARKED"].map(str::to_owned));
+    assert_eq!(kinds(&backend.items().await), parked);
+    assert_eq!(failed(&processor, &one(3, 2)).await, [] as [String; 0]);
+    assert_eq!(
+        stage_of(&backend.items().await, "FLEET-1"),
+        Stage::Connected
+    );
+
+    // Removing what was parked fails after the record is written: again is the same as once.
+    assert_eq!(failed(&processor, &one(5, 1)).await, [] as [String; 0]);
+    assert!(!kinds(&backend.items().await).contains("PARKED"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_goes_to_the_fleet_that_it_names_and_not_to_others_of_its_connection() {
+    let (x, mut y) = (fleet(1), fleet(2));
+    y.connection_id = x.connection_id;
+    let now = OffsetDateTime::now_utc();
+    let events = [
+        events::share_agreement_created(&x, now),
+        events::connection_created(&x, now),
+        events::fleet_connection_created(&y, now),
+        events::share_agreement_created(&y, now),
+    ];
+    for order in [[0, 1, 2, 3], [2, 0, 1, 3], [0, 1, 3, 2], [3, 2, 1, 0]] {
+        let backend = Backend::start().await;
+        let bodies = bodies(&backend, &events, Duration::ZERO).await;
+        let processor = backend.function("event-processor", &[]).await;
+        for index in order {
+            let one = batch([bodies[index].as_str()]);
+            assert_eq!(failed(&processor, &one).await, [] as [String; 0]);
+        }
+        let items = backend.items().await;
+        assert_eq!(stage_of(&items, "FLEET-1"), Stage::Accepted, "{order:?}");
+        assert_eq!(stage_of(&items, "FLEET-2"), Stage::Connected, "{order:?}");
+        assert!(!kinds(&items).contains("PARKED"), "{order:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_invitation_without_a_reference_waits_for_one_that_has_it() {
+    let fleet = fleet(1);
+    let now = OffsetDateTime::now_utc();
+    let mut accepted = events::invitation_accepted(&fleet, now);
+    accepted.data[0]["fleet_ref"] = Value::Null;
+    let created = events::invitation_created(&fleet, fleet.invited_at);
+    for order in [[0, 1], [1, 0]] {
+        let backend = Backend::start().await;
+        let bodies = bodies(
+            &backend,
+            &[created.clone(), accepted.clone()],
+            Duration::ZERO,
+        )
+        .await;
+        let processor = backend.function("event-processor", &[]).await;
+        for index in order {
+            let one = batch([bodies[index].as_str()]);
+            assert_eq!(failed(&processor, &one).await, [] as [String; 0]);
+        }
+        let items = backend.items().await;
+        assert_eq!(stage_of(&items, "FLEET-1"), Stage::Accepted, "{order:?}");
+        assert!(!kinds(&items).contains("PARKED"), "{order:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_says_nothing_is_told_from_what_cannot_be_ordered() {
+    let backend = Backend::start().await;
+    let (fleet, now) = (fleet(1), OffsetDateTime::now_utc());
+    let mut timeless = events::share_agreement_created(&fleet, now);
+    timeless.id = None;
+    let mut endless = events::fleet_connection_created(&fleet, now);
+    endless.data[0]["connection_id"] = json!("x".repeat(3000));
+    let mut huge = events::connection_created(&fleet, now);
+    huge.data[0]["padding"] = json!("x".repeat(400_000));
+    huge.data[0]["fleet_id"] = json!("unknown");
+    let events = [
+        timeless,
+        endless,
+        huge,
+        events::execution_failed(&fleet, now),
+        events::webhook_staled(&fleet, now),
+        events::invitation_created(&fleet, now),
+    ];
+    let bodies = bodies(&backend, &events, Duration::ZERO).await;
+    let processor = backend.function("event-processor", &[]).await;
+    let whole = batch(bodies.iter().map(String::as_str));
+    // What is too large to be parked or quarantined ends in the dead-letter queue, which keeps it.
+    assert_eq!(failed(&processor, &whole).await, ["message-2"]);
+    let expected = [
+        "quarantined",
+        "quarantined",
+        "retried",
+        "ignored",
+        "ignored",
+        "applied",
+    ];
+    assert_eq!(outcomes(&processor), expected);
+    assert!(processor.output().contains("activate it at Catena"));
+    let items = backend.items().await;
+    assert_eq!(stage_of(&items, "FLEET-1"), Stage::Invited);
+    let reasons = items.iter().filter_map(|item| item["reason"]["S"].as_str());
+    let reasons: BTreeSet<&str> = reasons.collect();
+    let expected = [
+        "an id is longer than any of Catena's",
+        "it has neither a time of its own nor an id with one",
+    ];
+    assert_eq!(reasons, BTreeSet::from(expected));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_queue_does_not_hold_the_answer_up() {
+    let backend = Backend::start().await;
+    let bodies = bodies(&backend, &events::onboarding(&fleet(1)), Duration::ZERO).await;
+    let processor = backend
+        .function("event-processor", &[("DEADLINE_SECONDS", "1")])
+        .await;
+    backend.wire.fault("*", "*", Fault::Hang);
+    let whole = batch(bodies.iter().map(String::as_str));
+    let answer = processor
+        .invoke_for(&whole, Duration::from_secs(5))
+        .await
+        .unwrap();
+    assert_eq!(failures(&answer).len(), 6);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn repeats_write_nothing() {
     let backend = Backend::start().await;
     let bodies = bodies(&backend, &events::onboarding(&fleet(1)), Duration::ZERO).await;

@@ -1,8 +1,8 @@
 //! Signing keys: missing, changing, out of reach.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use local::wire::Fault;
+use local::{runtime_api::Function, wire::Fault};
 use serde_json::{Value, json};
 use simulator::{Envelope, Fleet, events};
 use time::OffsetDateTime;
@@ -115,4 +115,27 @@ async fn the_last_good_keys_serve_while_their_store_is_down() {
     // A damaged document is no reason to forget good keys either.
     backend.put_keyring(&Value::Null).await;
     assert_eq!(answer(KEY).await, 202);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_store_costs_time_within_the_deadline_and_no_delivery_if_keys_are_at_hand() {
+    let backend = Backend::start().await;
+    let settings = [
+        ("KEYRING_TTL_SECONDS", "0"),
+        ("KEYRING_REREAD_SECONDS", "0"),
+    ];
+    let ingest = backend.function("webhook-ingest", &settings).await;
+    let answer = async |ingest: &Function, key: &str| {
+        let start = Instant::now();
+        let answer = ingest.invoke(&delivery(&viewed(), key)).await.unwrap();
+        let took = start.elapsed();
+        assert!(took < Duration::from_millis(2200), "{took:?}");
+        status(&answer)
+    };
+    assert_eq!(answer(&ingest, KEY).await, 202);
+    backend.wire.fault("*", GET, Fault::Hang);
+    assert_eq!(answer(&ingest, KEY).await, 202);
+    assert_eq!(answer(&ingest, "a-key-that-nobody-gave-us").await, 503);
+    let without_keys = backend.function("webhook-ingest", &[]).await;
+    assert_eq!(answer(&without_keys, KEY).await, 503);
 }

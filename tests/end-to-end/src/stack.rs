@@ -339,7 +339,7 @@ async fn corrupt_forged_and_late_deliveries_end_as_they_should() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_thousand_deliveries_across_a_rotation_lose_none() {
-    let running = Running::start(&[("KEYRING_REREAD_SECONDS", "1")]).await;
+    let running = Running::start(&[]).await;
     let stack = &running.stack;
     let secret = stack.deployment.output("KeyringSecretId").unwrap();
     let put = async |keys: Value| {
@@ -394,8 +394,7 @@ async fn two_thousand_deliveries_across_a_rotation_lose_none() {
     assert_eq!(connected, 334);
 }
 
-/// Ten minutes of outage at a back-off of 2 s up to 5 min, at a twentieth of the time: 30 s at 1 s up to 15 s, which is
-/// rounded against the test.
+/// Ten minutes of outage at a back-off of 2 s up to 5 min, at a twentieth of the time: 30 s at 1 s up to 15 s.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outage_of_the_table_leaves_the_dead_letter_queue_empty() {
     let settings = [
