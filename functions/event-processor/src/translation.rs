@@ -351,6 +351,23 @@ mod tests {
     }
 
     #[test]
+    fn a_refresh_keeps_what_the_fleet_decided_and_never_lies_in_the_future() {
+        let refreshed = json!({
+            "status": "accepted", "accepted_at": "2026-05-04T08:06:11Z", "expires_at": "2026-05-20T10:00:00Z",
+        });
+        let translation = translated("invitation.created", Some(ID), invitation(refreshed));
+        let accepted = millis("2026-05-04T08:06:11Z");
+        assert_eq!(decision(&translation), Some((accepted, Decision::Accepted)));
+        let counted_otherwise = json!({ "expires_at": "2026-05-20T10:00:00Z" });
+        let translation = translated(
+            "invitation.created",
+            Some(ID),
+            invitation(counted_otherwise),
+        );
+        assert_eq!(decision(&translation), Some((ID_TIME, Decision::Open)));
+    }
+
+    #[test]
     fn what_has_no_time_of_its_own_and_no_id_says_nothing() {
         let connection = json!({ "id": "c", "fleet_id": "f", "status": "active" });
         let timeless = translated("connection.created", None, connection.clone());

@@ -155,7 +155,10 @@ impl Asked {
                 }
                 "--stack-name" => asked.options.stack_name = value()?.clone(),
                 "--folder" => asked.options.folder = value()?.into(),
-                "--fleets" => asked.fleets = number(argument, value()?)?,
+                "--fleets" => {
+                    asked.fleets = number(argument, value()?)?;
+                    anyhow::ensure!(asked.fleets > 0, "--fleets: give at least 1");
+                }
                 "--keep" => asked.keep = true,
                 other => bail!("there is no option `{other}` (`cargo xtask --help` lists them)"),
             }

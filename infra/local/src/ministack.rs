@@ -32,11 +32,6 @@ impl MiniStack {
                 tools.display()
             );
         }
-        if let Some(port) = port
-            && let Err(error) = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
-        {
-            bail!("port {port} can't be used for MiniStack ({error}): give another one");
-        }
         // Between finding a free port and MiniStack's use of it somebody else may take it.
         let mut attempt = 1;
         loop {
@@ -142,6 +137,16 @@ impl MiniStack {
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(30)..].join("\n")
     }
+}
+
+/// Fails if somebody listens on a port that was asked for.
+pub(crate) fn require_free(port: Option<u16>, what: &str) -> Result<()> {
+    if let Some(port) = port
+        && let Err(error) = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
+    {
+        bail!("port {port} can't be used for {what} ({error}): give another one");
+    }
+    Ok(())
 }
 
 /// A port that nobody listens on.

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use crate::aws::{self, Aws};
 use crate::deploy::{self, Deployment};
 use crate::gateway::{Gateway, Target};
-use crate::ministack::MiniStack;
+use crate::ministack::{MiniStack, require_free};
 use crate::template::Template;
 use crate::watch::Watch;
 use crate::wire::Wire;
@@ -98,6 +98,9 @@ pub struct Stack {
 impl Stack {
     /// Starts everything and writes `stack.json`.
     pub async fn start(options: Options) -> Result<Self> {
+        require_free(options.port, "the webhook's URL")?;
+        require_free(options.aws_port, "the local AWS")?;
+        require_free(options.simulator_port, "the simulator")?;
         let mut steps = Steps::new(options.report);
         let run = Run::new(&options.folder)?;
         let template = Template::read(&options.template)?;

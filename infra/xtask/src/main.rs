@@ -35,8 +35,8 @@ fn run(arguments: &[String]) -> Result<(), Error> {
         print!("{HELP}");
         return Ok(());
     };
-    let asks_for_help = ["--help", "-h", "help"].contains(&verb.as_str())
-        || (verb != "test" && rest.iter().any(|argument| argument == "--help"));
+    let asks = |argument: &String| ["--help", "-h"].contains(&argument.as_str());
+    let asks_for_help = verb == "help" || asks(verb) || (verb != "test" && rest.iter().any(asks));
     if asks_for_help {
         print!("{HELP}");
         return Ok(());
@@ -58,6 +58,15 @@ fn run(arguments: &[String]) -> Result<(), Error> {
 
 /// Builds everything and hands over to the program of `infra/local`.
 fn local(arguments: &[String]) -> Result<(), Error> {
+    // It reads them itself, but only after minutes of installing and building on a fresh clone.
+    let unknown = arguments
+        .iter()
+        .find(|argument| argument.starts_with("--") && !HELP.contains(&format!(" {argument} ")));
+    if let Some(unknown) = unknown {
+        return Err(Error::new(format!(
+            "there is no option `{unknown}`.\n\n{HELP}"
+        )));
+    }
     tools::venv("local")?;
     step::run(
         "build",
@@ -135,10 +144,15 @@ cargo xtask <command>
              --aws-port N         port of the local AWS (a free one)
              --simulator-port N   port of the simulator of Catena (a free one)
              --stack-name NAME    name of the stack (kingpin)
-             --folder FOLDER      where stack.json and logs go (target/local)
+             --folder FOLDER      where stack.json and logs go (target/local); stacks that share a
+                                  folder share stack.json, which is the newest one's
   test     run all tests; what follows goes to `cargo test --workspace`
   check    formatting, lints, documentation, dependencies, template
+             --list               what it consists of
+             --only NAME,NAME     some of it
+             --self-test          prove that it finds mistakes in the template
   package  build and package the functions for AWS
+             --arch ARCH          arm64 (the default) or x86_64
 
 Tools other than cargo's are installed below target/tools.
 ";

@@ -247,6 +247,31 @@ mod tests {
     }
 
     #[test]
+    fn a_connection_that_is_linked_again_is_live_again() {
+        let active = (1, agreement(AgreementStatus::Active, None));
+        let stale = (3, state("a", ConnectionState::Stale));
+        let before = [active.clone(), (2, linked("a")), stale.clone()];
+        assert_eq!(stage(&before), Stage::Degraded);
+        assert_eq!(stage(&[active, stale, (4, linked("a"))]), Stage::Connected);
+    }
+
+    #[test]
+    fn a_renewed_agreement_outlives_the_end_of_the_old_one() {
+        let of = |id: &str, status| {
+            let Fact::Agreement { agreement, .. } = agreement(status, None) else {
+                panic!("not an agreement");
+            };
+            Fact::Agreement {
+                id: id.to_owned(),
+                agreement,
+            }
+        };
+        let renewed = (2, of("new", AgreementStatus::Active));
+        let ended = (3, of("old", AgreementStatus::Deleted));
+        assert_eq!(stage(&[renewed, ended, (1, linked("a"))]), Stage::Connected);
+    }
+
+    #[test]
     fn a_connection_is_worth_what_the_agreement_is() {
         for (status, ends, expected) in [
             (AgreementStatus::Active, None, Stage::Connected),
