@@ -1,10 +1,12 @@
 //! Starts MiniStack, the local AWS, and sees to it that no process of it is left behind.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -149,10 +151,18 @@ pub(crate) fn require_free(port: Option<u16>, what: &str) -> Result<()> {
     Ok(())
 }
 
-/// A port that nobody listens on.
+/// A port that nobody listens on. Never the same twice, because a port is taken only some time after it is found, and a
+/// stack that found another one's MiniStack on its port would take it for its own.
 pub(crate) fn free_port() -> Result<u16> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    Ok(listener.local_addr()?.port())
+    static FOUND: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    loop {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let port = listener.local_addr()?.port();
+        let mut found = FOUND.lock().unwrap_or_else(PoisonError::into_inner);
+        if found.insert(port) {
+            return Ok(port);
+        }
+    }
 }
 
 fn log_file(folder: &Path) -> PathBuf {
