@@ -19,7 +19,7 @@ pub struct Translation {
     pub invitation: Option<String>,
     /// It can't concern several fleets: an agreement or an invitation is never broadcast.
     pub one_fleet_only: bool,
-    /// What was observed. Nothing: the event is only a hint that something is worth a look.
+    /// What was observed. Nothing, although ids are there: it can't be ordered.
     pub observations: Vec<Observation>,
 }
 
@@ -33,8 +33,8 @@ impl Translation {
 
 /// Translates one record. `index` is its place in the delivery, `envelope` the delivery's.
 ///
-/// Each fact is timed by the record's own business time, or else by the envelope's id. Without either it is a hint and
-/// says nothing: an event that can't be ordered must not overwrite one that can.
+/// Each fact is timed by the record's own business time, or else by the envelope's id. Without either it observes nothing: an
+/// event that can't be ordered must not overwrite one that can. What no fact is kept of is the default translation.
 pub fn translate(event: &Event, envelope: &Envelope, index: usize) -> Translation {
     let moment = Moment {
         index: u32::try_from(index).unwrap_or(u32::MAX),

@@ -182,8 +182,8 @@ impl<'a> Delivery<'a> {
 
     /// The only way to a [`Verified`].
     ///
-    /// The header's subscription chooses which keys to try first, but it is unsigned: if the body names another one,
-    /// only that one's keys and the shared ones count.
+    /// The header's subscription chooses which keys to try besides the shared ones, but it is unsigned: if the body names
+    /// another one, only that one's keys and the shared ones count.
     pub fn verify(&self, keyring: &Keyring, now: Instant) -> Result<Verified, NoKeyMatches> {
         let said = self.label.webhook_id();
         if self.matches(keyring.of_all()) {
