@@ -1,12 +1,12 @@
 //! Starts MiniStack, the local AWS, and sees to it that no process of it is left behind.
 
-use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -151,18 +151,22 @@ pub(crate) fn require_free(port: Option<u16>, what: &str) -> Result<()> {
     Ok(())
 }
 
-/// A port that nobody listens on. Never the same twice, because a port is taken only some time after it is found, and a
-/// stack that found another one's MiniStack on its port would take it for its own.
+/// A port that nobody listens on, and that nobody else here is given: never the same twice, and none of those that the
+/// kernel hands out to whoever asks for any. A port is taken only some time after it is found; a stack whose port
+/// another listener took meanwhile would talk to that one, and take it for its own.
 pub(crate) fn free_port() -> Result<u16> {
-    static FOUND: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
-    loop {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-        let port = listener.local_addr()?.port();
-        let mut found = FOUND.lock().unwrap_or_else(PoisonError::into_inner);
-        if found.insert(port) {
+    static NEXT: OnceLock<AtomicU16> = OnceLock::new();
+    let next = NEXT.get_or_init(|| AtomicU16::new(std::process::id().wrapping_mul(101) as u16));
+    let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+    let handed_out = range.split_whitespace().next().and_then(|first| first.parse().ok());
+    let ports = FIRST_PORT..handed_out.unwrap_or(32_768).max(FIRST_PORT + 1);
+    for _ in ports.clone() {
+        let port = FIRST_PORT + next.fetch_add(1, Ordering::Relaxed) % (ports.end - FIRST_PORT);
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
             return Ok(port);
         }
     }
+    bail!("no port from {} to {} is free", ports.start, ports.end - 1)
 }
 
 fn log_file(folder: &Path) -> PathBuf {
@@ -174,4 +178,5 @@ fn logs(folder: &Path) -> PathBuf {
 }
 
 const ATTEMPTS: usize = 3;
+const FIRST_PORT: u16 = 10_240;
 const READY_WITHIN: Duration = Duration::from_secs(30);
