@@ -1,5 +1,7 @@
 //! A batch of messages on its way: what each holds, and what became of it.
 
+use std::sync::Arc;
+
 use aws_lambda_events::sqs::SqsMessage;
 use catena::{Age, Content, Envelope, EventName, Resource, Scrubbed};
 use fleet::FleetRef;
@@ -34,16 +36,72 @@ impl Received {
 }
 
 /// One record of an event that says something about a fleet.
+#[derive(Clone)]
 pub(crate) struct Work {
     /// The message that brought it, by its place in the batch: for what was parked, the one whose link set it free.
     pub(crate) owner: usize,
     pub(crate) translation: Translation,
-    /// The record alone, as a message's body, so that it can be parked.
-    pub(crate) body: String,
+    pub(crate) source: Source,
     /// Tells the record from others, the same in each delivery.
     pub(crate) digest: String,
-    /// Set if it comes from where it was parked.
+    /// Set if it comes from where it was parked, or may have been left there.
     pub(crate) parked: Option<Parked>,
+}
+
+/// Where a work comes from: a record of a message.
+#[derive(Clone)]
+pub(crate) struct Source {
+    message: Arc<Message>,
+    /// The record's place in the message.
+    place: usize,
+}
+
+impl Source {
+    pub(crate) fn event_name(&self) -> &str {
+        self.envelope().map_or("", |envelope| &envelope.event_name)
+    }
+
+    pub(crate) fn event_id(&self) -> Option<&str> {
+        self.envelope()?.id.as_deref()
+    }
+
+    pub(crate) fn received_at_millis(&self) -> i64 {
+        self.message.received_at.millis()
+    }
+
+    /// The record alone, as a message's body, so that it can be kept.
+    pub(crate) fn body(&self) -> String {
+        let delivery = &self.message.delivery;
+        let content = match &delivery.content {
+            Content::Envelope(envelope) => Content::Envelope(Envelope {
+                data: envelope.data.get(self.place).cloned().into_iter().collect(),
+                first_index: envelope.first_index + self.place,
+                version: envelope.version.clone(),
+                event_name: envelope.event_name.clone(),
+                webhook_id: envelope.webhook_id.clone(),
+                timestamp: envelope.timestamp.clone(),
+                id: envelope.id.clone(),
+                delivery_attempt: envelope.delivery_attempt,
+            }),
+            other => other.clone(),
+        };
+        let alone = Message {
+            received_at: self.message.received_at,
+            delivery: Scrubbed {
+                signed_at: delivery.signed_at,
+                age: delivery.age,
+                content,
+            },
+        };
+        alone.into_body()
+    }
+
+    fn envelope(&self) -> Option<&Envelope> {
+        match &self.message.delivery.content {
+            Content::Envelope(envelope) => Some(envelope),
+            _ => None,
+        }
+    }
 }
 
 /// What a message turned out to hold.
@@ -143,7 +201,7 @@ pub(crate) fn read(
         Age::TooOld => Some("signed longer ago than any replay"),
         Age::Fresh | Age::Late => None,
     };
-    let contents = contents(owner, &message, envelope, refused, translate);
+    let contents = contents(owner, &Arc::new(message), refused, translate);
     if contents.ignored {
         progress.worsen(Outcome::Ignored);
     }
@@ -152,41 +210,26 @@ pub(crate) fn read(
 
 fn contents(
     owner: usize,
-    message: &Message,
-    envelope: &Envelope,
+    message: &Arc<Message>,
     refused: Option<&'static str>,
     translate: Translate,
 ) -> Contents {
     let mut contents = Contents::default();
-    for ((index, event), record) in envelope.events().zip(&envelope.data) {
+    let Content::Envelope(envelope) = &message.delivery.content else {
+        return contents;
+    };
+    for (place, ((index, event), record)) in envelope.events().zip(&envelope.data).enumerate() {
         let digest = digest_of(envelope, record, index);
-        let alone = || {
-            let envelope = Envelope {
-                data: vec![record.clone()],
-                first_index: index,
-                version: envelope.version.clone(),
-                event_name: envelope.event_name.clone(),
-                webhook_id: envelope.webhook_id.clone(),
-                timestamp: envelope.timestamp.clone(),
-                id: envelope.id.clone(),
-                delivery_attempt: envelope.delivery_attempt,
-            };
-            let alone = Message {
-                received_at: message.received_at,
-                delivery: Scrubbed {
-                    signed_at: message.delivery.signed_at,
-                    age: message.delivery.age,
-                    content: Content::Envelope(envelope),
-                },
-            };
-            alone.into_body()
+        let source = Source {
+            message: Arc::clone(message),
+            place,
         };
         let mut put_aside = |reason: String| {
             contents.quarantined.push(Quarantined {
                 digest: digest.clone(),
                 reason,
                 event_name: Some(envelope.event_name.clone()),
-                body: Some(alone()),
+                body: Some(source.body()),
             });
         };
         if let Some(reason) = refused {
@@ -228,17 +271,10 @@ fn contents(
             put_aside("an id is longer than any of Catena's".to_owned());
             continue;
         }
-        if translation.observations.is_empty() {
-            // It still says which ids belong together, if it names its fleet.
-            put_aside("it has neither a time of its own nor an id with one".to_owned());
-            if translation.fleet.is_none() {
-                continue;
-            }
-        }
         contents.works.push(Work {
             owner,
             translation,
-            body: alone(),
+            source,
             digest,
             parked: None,
         });
@@ -248,7 +284,7 @@ fn contents(
 
 /// What was parked, read again. `None` if it can't be read: then it stays where it is.
 pub(crate) fn read_parked(owner: usize, parked: Parked, translate: Translate) -> Option<Work> {
-    let message = Message::read(&parked.body).ok()?;
+    let message = Arc::new(Message::read(&parked.body).ok()?);
     let Content::Envelope(envelope) = &message.delivery.content else {
         return None;
     };
@@ -257,7 +293,10 @@ pub(crate) fn read_parked(owner: usize, parked: Parked, translate: Translate) ->
     Some(Work {
         owner,
         translation: guarded(|| translate(&event, envelope, index)).ok()?,
-        body: parked.body.clone(),
+        source: Source {
+            message: Arc::clone(&message),
+            place: 0,
+        },
         digest: parked.digest.clone(),
         parked: Some(parked),
     })

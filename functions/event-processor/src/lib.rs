@@ -4,6 +4,7 @@
 //! becomes writes. A library, so that tests can run a processor with a translation that fails on purpose.
 
 mod batch;
+mod commit;
 mod guard;
 mod processor;
 mod routing;

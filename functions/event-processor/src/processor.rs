@@ -1,25 +1,23 @@
 //! A batch of messages becomes writes.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::time::Duration;
 
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent};
 use catena::{Envelope, Event};
-use fleet::{FleetRef, Timestamp};
+use fleet::{FleetRef, Policy};
 use futures_util::{StreamExt, stream};
 use queue::{Delay, EventsQueue};
 use startup::{Env, SettingError};
-use store::{Commit, StoreError, StoredRecord, Table};
+use store::{KeyChange, StoreError, Table};
 use time::OffsetDateTime;
 use tracing::{error, info, warn};
 
 use crate::{
     Translation,
     batch::{self, Outcome, Progress, Received, Work},
+    commit::Commits,
     guard::{Panicked, guarded, guarded_async},
-    routing::{self, CONCURRENCY, Routed},
+    routing::{self, CONCURRENCY, Routed, Share},
     translate,
 };
 
@@ -27,7 +25,7 @@ use crate::{
 pub type Translate = fn(&Event, &Envelope, usize) -> Translation;
 
 /// What a processor can be told.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Settings {
     /// How long a message waits after its first failure; it doubles from there.
     pub backoff: Duration,
@@ -35,18 +33,36 @@ pub struct Settings {
     pub longest_backoff: Duration,
     /// How long a message that can't be processed is kept.
     pub quarantine_days: u32,
+    /// How long what led to a record is kept: [`Settings::SHORTEST_HISTORY`] at least.
+    pub history_days: u32,
+    /// The partner's rules.
+    pub policy: Policy,
     /// After this long a batch's unfinished messages are given back, before Lambda ends the function.
     pub deadline: Duration,
 }
 
 impl Settings {
-    /// Reads `BACKOFF_BASE_SECONDS` (2), `BACKOFF_MAX_SECONDS` (300), `QUARANTINE_DAYS` (30) and `DEADLINE_SECONDS` (25).
+    /// Days that a history is kept at least: as long as anything may be delivered again.
+    pub const SHORTEST_HISTORY: u32 = 15;
+
+    /// Reads `BACKOFF_BASE_SECONDS` (2), `BACKOFF_MAX_SECONDS` (300), `QUARANTINE_DAYS` (30), `HISTORY_DAYS` (90),
+    /// `DEADLINE_SECONDS` (25) and `POLICY` (a [`Policy`] as JSON).
     pub fn read(env: &Env) -> Result<Self, SettingError> {
         let seconds = |key, default| {
             let seconds = env.or(key, default, "a number of seconds")?;
             Ok(Duration::from_secs(seconds))
         };
+        let history_days = env.or("HISTORY_DAYS", 90, "a number of days")?;
+        if history_days < Self::SHORTEST_HISTORY {
+            return Err(SettingError::Invalid {
+                key: "HISTORY_DAYS",
+                value: history_days.to_string(),
+                expected: "15 or more: a replay reaches as far back",
+            });
+        }
         Ok(Self {
+            history_days,
+            policy: env.json("POLICY", "a policy in JSON")?,
             backoff: seconds("BACKOFF_BASE_SECONDS", 2)?,
             longest_backoff: seconds("BACKOFF_MAX_SECONDS", 300)?,
             quarantine_days: env.or("QUARANTINE_DAYS", 30, "a number of days")?,
@@ -135,87 +151,77 @@ impl Processor {
         }
 
         let redelivered = |owner: usize| messages[owner].times > 1;
-        let Routed {
-            to_fleets,
-            parked,
-            refused,
-            unreadable,
-        } = routing::route(&self.table, works, redelivered, self.translate).await?;
-        for owner in unreadable {
+        let mut routed =
+            routing::route(&self.table, works, redelivered, self.translate, now()).await?;
+        for &owner in &routed.unreadable {
             progress[owner].retry("a parked event that it set free can't be read");
         }
-        for work in parked {
-            progress[work.owner].worsen(Outcome::Parked);
+        for &owner in &routed.parked {
+            progress[owner].worsen(Outcome::Parked);
         }
-        for (work, reason) in &refused {
-            let quarantined = store::Quarantined {
-                digest: work.digest.clone(),
-                reason: (*reason).to_owned(),
-                event_name: None,
-                body: Some(work.body.clone()),
-            };
-            aside.push((work.owner, quarantined));
+        for &owner in &routed.told {
+            progress[owner].worsen(Outcome::Applied);
         }
-
-        aside.extend(self.write(&to_fleets, progress, now).await?);
+        for (work, reason) in &routed.refused {
+            aside.push((work.owner, quarantined(work, (*reason).to_owned())));
+        }
+        aside.extend(self.write(&mut routed, progress, now()).await?);
         self.quarantine(aside, progress, now()).await;
-        let refused = refused.iter().map(|(work, _)| work);
-        let settled = to_fleets.iter().map(|(work, _)| work).chain(refused);
-        self.unpark(settled, progress).await;
+        self.unpark(routed, progress).await;
         for &index in batch {
             progress[index].settled = progress[index].outcome != Outcome::Retried;
         }
         Ok(())
     }
 
-    /// Folds each fleet's works into its record: one read for all, one write per fleet with news. Returns what panicked.
+    /// Folds each fleet's shares into its record. Returns what can't be.
     async fn write(
         &self,
-        works: &[(Work, BTreeSet<FleetRef>)],
+        routed: &mut Routed,
         progress: &mut [Progress],
-        now: fn() -> OffsetDateTime,
+        now: OffsetDateTime,
     ) -> Result<Vec<(usize, store::Quarantined)>, StoreError> {
+        let commits = Commits {
+            table: &self.table,
+            policy: &self.settings.policy,
+            history_days: self.settings.history_days,
+            now,
+        };
+        let records = std::mem::take(&mut routed.records);
         let mut aside = Vec::new();
-        let mut by_fleet: BTreeMap<FleetRef, Vec<&Work>> = BTreeMap::new();
-        for (work, fleets) in works {
-            for fleet in fleets {
-                by_fleet.entry(fleet.clone()).or_default().push(work);
-            }
-        }
-        let fleets = by_fleet.keys().cloned().collect();
-        let mut records = self.table.records(&fleets).await?;
-        let folds = by_fleet.iter().map(|(fleet, works)| {
-            let record = records.remove(fleet);
-            async move {
-                let folded = self.fold_and_commit(fleet, works, record, now).await;
-                (fleet, works, folded)
-            }
-        });
-        let folds: Vec<_> = folds.collect();
-        let mut folded = stream::iter(folds).buffer_unordered(CONCURRENCY);
-        while let Some((fleet, works, folded)) = folded.next().await {
-            match folded {
-                Ok(news) => {
-                    for (work, news) in works.iter().zip(news) {
-                        let progress = &mut progress[work.owner];
-                        if work.parked.is_some() {
-                            info!(fleet.ref = %fleet, outcome = "unparked", "fleet {fleet}: a parked event found its fleet");
+        for (fleet, folded) in commits.write(&routed.shares, records).await? {
+            let shares = &routed.shares[&fleet];
+            let news = match folded {
+                Ok(news) => news,
+                Err(error) => {
+                    for Share { work, .. } in shares {
+                        if error.is_lasting() {
+                            aside.push((work.owner, quarantined(work, describe(&error))));
                         } else {
-                            progress.fleet = Some(fleet.clone());
-                        }
-                        match news {
-                            Ok(true) => progress.worsen(Outcome::Applied),
-                            Ok(false) => {}
-                            Err(panicked) => {
-                                aside.push((work.owner, panicked_on(&work.body, panicked)));
-                            }
+                            progress[work.owner].retry(describe(&error));
                         }
                     }
+                    continue;
                 }
-                Err(error) => {
-                    let reason = describe(&error);
-                    for work in works {
-                        progress[work.owner].retry(reason.clone());
+            };
+            for (
+                Share {
+                    work, known_before, ..
+                },
+                news,
+            ) in shares.iter().zip(news)
+            {
+                let progress = &mut progress[work.owner];
+                if !known_before && work.parked.is_some() {
+                    info!(fleet.ref = %fleet, outcome = "unparked", "fleet {fleet}: a parked event found its fleet");
+                } else if !known_before {
+                    progress.fleet = Some(fleet.clone());
+                }
+                match news {
+                    Ok(true) => progress.worsen(Outcome::Applied),
+                    Ok(false) => {}
+                    Err(panicked) => {
+                        aside.push((work.owner, quarantined(work, panicked.to_string())));
                     }
                 }
             }
@@ -223,65 +229,29 @@ impl Processor {
         Ok(aside)
     }
 
-    /// Returns for each work whether it was news.
-    async fn fold_and_commit(
-        &self,
-        fleet: &FleetRef,
-        works: &[&Work],
-        mut record: Option<Result<StoredRecord, StoreError>>,
-        now: fn() -> OffsetDateTime,
-    ) -> Result<Vec<Result<bool, Panicked>>, StoreError> {
-        for attempt in 0..COMMIT_ATTEMPTS {
-            if attempt > 0 {
-                let pause = fastrand::u64(0..(10 << attempt.min(5)));
-                tokio::time::sleep(Duration::from_millis(pause)).await;
-                let again = self.table.records(&BTreeSet::from([fleet.clone()])).await?;
-                record = again.into_values().next();
-            }
-            let mut record = match record.take() {
-                Some(record) => record?,
-                None => StoredRecord::new(fleet.clone()),
-            };
-            let mut any = false;
-            let mut news = Vec::with_capacity(works.len());
-            for work in works {
-                let before = record.facts.clone();
-                let observations = &work.translation.observations;
-                let fold = || {
-                    let facts = before.clone();
-                    observations.iter().fold(facts, |facts, it| facts.fold(it))
-                };
-                news.push(guarded(fold).map(|after| {
-                    let changed = after != before;
-                    record.facts = after;
-                    any |= changed;
-                    changed
-                }));
-            }
-            if !any {
-                return Ok(news);
-            }
-            let stage = record.facts.stage(Timestamp(millis(now())));
-            match self.table.commit(&record, stage).await? {
-                Commit::Written => return Ok(news),
-                Commit::Conflict => {}
+    /// Removes what was parked and is in its records, or quarantined, now. Left behind by a failure, it is found again under
+    /// its key.
+    async fn unpark(&self, routed: Routed, progress: &mut [Progress]) {
+        let mut emptied = routed.emptied;
+        for (owner, parked) in routed.freed {
+            if progress[owner].outcome == Outcome::Retried {
+                emptied.remove(&parked.key);
+            } else if let Err(error) = self.table.unpark(&parked).await {
+                progress[owner].retry(describe(&error));
+                emptied.remove(&parked.key);
             }
         }
-        Err(StoreError::Unavailable {
-            operation: "write a record",
-            source: format!("{COMMIT_ATTEMPTS} conflicts in a row").into(),
-        })
-    }
-
-    /// Removes what was parked and is in its records, or quarantined, now. Left behind by a failure, it is found again by the message
-    /// that freed it, which comes again.
-    async fn unpark<'a>(&self, works: impl Iterator<Item = &'a Work>, progress: &mut [Progress]) {
-        for work in works {
-            if let Some(parked) = &work.parked
-                && progress[work.owner].outcome != Outcome::Retried
-                && let Err(error) = self.table.unpark(parked).await
-            {
-                progress[work.owner].retry(describe(&error));
+        for key in emptied {
+            let waiting = Some(false);
+            let change = KeyChange {
+                waiting,
+                ..KeyChange::default()
+            };
+            if let Err(error) = self.table.change(&key, &change).await {
+                warn!(
+                    cause = describe(&error),
+                    "a key is looked at once more, because what it says of waiting events stays"
+                );
             }
         }
     }
@@ -366,6 +336,15 @@ fn batches(messages: &[Received]) -> Vec<Vec<usize>> {
     std::iter::once(together).chain(alone).collect()
 }
 
+fn quarantined(work: &Work, reason: String) -> store::Quarantined {
+    store::Quarantined {
+        digest: work.digest.clone(),
+        reason,
+        event_name: Some(work.source.event_name().to_owned()),
+        body: Some(work.source.body()),
+    }
+}
+
 fn panicked_on(body: &str, panicked: Panicked) -> store::Quarantined {
     store::Quarantined {
         digest: batch::digest(&[body]),
@@ -416,8 +395,6 @@ fn millis(time: OffsetDateTime) -> i64 {
     (time.unix_timestamp_nanos() / 1_000_000) as i64
 }
 
-/// Conflicts in a row until a fleet's messages come again. At eight writers at a time each of them gets through in fewer.
-const COMMIT_ATTEMPTS: u32 = 12;
 /// With the batch's own deadline, less than Lambda's time-out.
 const PUT_OFF_WITHIN: Duration = Duration::from_secs(3);
 /// Receptions that a message shares with others.
@@ -427,12 +404,10 @@ const TOGETHER_UNTIL: u32 = 4;
 mod tests {
     use super::*;
 
-    const SETTINGS: Settings = Settings {
-        backoff: Duration::from_secs(2),
-        longest_backoff: Duration::from_secs(300),
-        quarantine_days: 30,
-        deadline: Duration::from_secs(25),
-    };
+    fn settings(vars: &[(&str, &str)]) -> Result<Settings, SettingError> {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        Settings::read(&Env::from_vars(vars.iter().map(owned)))
+    }
 
     fn received(times: u32) -> Received {
         Received {
@@ -445,10 +420,25 @@ mod tests {
 
     #[test]
     fn twenty_receptions_outlast_an_outage_of_three_quarters_of_an_hour() {
-        let shortest: Duration = (1..20).map(|times| SETTINGS.backoff_after(times)).sum();
+        let settings = settings(&[]).unwrap();
+        let shortest: Duration = (1..20).map(|times| settings.backoff_after(times)).sum();
         assert!(shortest > Duration::from_secs(45 * 60), "{shortest:?}");
-        assert!((1..100).all(|times| SETTINGS.backoff_after(times) <= SETTINGS.longest_backoff));
-        assert!(SETTINGS.backoff_after(1) <= Duration::from_secs(2));
+        assert!((1..100).all(|times| settings.backoff_after(times) <= settings.longest_backoff));
+        assert!(settings.backoff_after(1) <= Duration::from_secs(2));
+    }
+
+    #[test]
+    fn settings_that_would_lose_something_are_refused() {
+        for (key, value) in [
+            ("HISTORY_DAYS", "14"),
+            ("POLICY", "{"),
+            ("POLICY", r#"{"provisional":1}"#),
+        ] {
+            let error = settings(&[(key, value)]).unwrap_err().to_string();
+            assert!(error.starts_with(key), "{error}");
+        }
+        let policy = settings(&[("POLICY", r#"{"provisional_days":30}"#)]);
+        assert_eq!(policy.unwrap().policy.provisional_days, 30);
     }
 
     #[test]

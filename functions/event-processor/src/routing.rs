@@ -1,14 +1,21 @@
 //! From an event to its fleets: by the reference that it names, else by what was learned of Catena's ids.
 //!
-//! An event whose fleet isn't known is parked under its key. The order of writes makes that safe without transactions:
-//! who learns a link adds it first and reads what is parked afterwards; who parks does that first and looks at the links
-//! again afterwards. Whichever comes second sees the other.
+//! An event whose fleet isn't known is parked under its key. What an event says about a connection is kept under the
+//! connection's key, and goes from there to every fleet that the connection serves, now or later. Both are safe without
+//! transactions because each change of a key answers with all that is kept under it (see [`store::Key`]): who learns a link
+//! changes the key first and reads what waits there afterwards; who parks an event puts it first and says so under the key
+//! afterwards. Whichever comes second sees the other.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
-use fleet::FleetRef;
+use fleet::{Fact, FleetRef, Observation};
 use futures_util::{StreamExt, TryStreamExt, stream};
-use store::{Key, Parked, StoreError, Table};
+use store::{Commit, Key, KeyChange, KeyRecord, Parked, StoreError, StoredRecord, Table};
+use time::OffsetDateTime;
 use tracing::error;
 
 use crate::{
@@ -18,18 +25,36 @@ use crate::{
 
 /// Requests at a time.
 pub(crate) const CONCURRENCY: usize = 8;
+/// Conflicts in a row until messages come again. At eight writers at a time each of them gets through in fewer.
+pub(crate) const COMMIT_ATTEMPTS: u32 = 12;
 
 /// Where the works of a batch go.
 #[derive(Default)]
 pub(crate) struct Routed {
-    /// To these fleets.
-    pub(crate) to_fleets: Vec<(Work, BTreeSet<FleetRef>)>,
-    /// Parked for now.
-    pub(crate) parked: Vec<Work>,
-    /// Nowhere, for a reason that time doesn't change.
-    pub(crate) refused: Vec<(Work, &'static str)>,
+    /// What each fleet takes in.
+    pub(crate) shares: BTreeMap<FleetRef, Vec<Share>>,
+    /// The records that were read on the way.
+    pub(crate) records: BTreeMap<FleetRef, Result<StoredRecord, StoreError>>,
+    /// Messages that told something new about a connection.
+    pub(crate) told: BTreeSet<usize>,
+    /// Messages of which a part is parked.
+    pub(crate) parked: BTreeSet<usize>,
+    /// Works that go nowhere, for a reason that time doesn't change.
+    pub(crate) refused: Vec<(Arc<Work>, &'static str)>,
+    /// What was parked and isn't needed any more when its message is done.
+    pub(crate) freed: Vec<(usize, Parked)>,
+    /// Keys under which nothing waits any more after that.
+    pub(crate) emptied: BTreeSet<Key>,
     /// Messages that set something free which this version can't read.
-    pub(crate) unreadable: Vec<usize>,
+    pub(crate) unreadable: BTreeSet<usize>,
+}
+
+/// What one fleet takes in of a work.
+pub(crate) struct Share {
+    pub(crate) work: Arc<Work>,
+    pub(crate) observations: Vec<Observation>,
+    /// Other events told it before; the work only led there.
+    pub(crate) known_before: bool,
 }
 
 type Links = BTreeMap<Key, BTreeSet<FleetRef>>;
@@ -54,8 +79,11 @@ impl Translation {
         if let Some(fleet) = &self.fleet {
             return Some((BTreeSet::from([fleet.clone()]), self.keys().collect()));
         }
+        if self.is_about_a_connection_alone() {
+            return Some((BTreeSet::new(), Vec::new()));
+        }
         let key = self.key()?;
-        let fleets = links.get(&key)?.clone();
+        let fleets = links.get(&key).filter(|fleets| !fleets.is_empty())?.clone();
         let teaches = match key {
             Key::Invitation(_) => self.catena_fleet.clone().map(Key::CatenaFleet),
             Key::CatenaFleet(_) => self.connection.clone().map(Key::Connection),
@@ -63,80 +91,162 @@ impl Translation {
         };
         Some((fleets, teaches.into_iter().collect()))
     }
+
+    /// What it says about its connection.
+    fn about_connection(&self) -> impl Iterator<Item = &Observation> {
+        let about = |it: &&Observation| matches!(it.fact, Fact::Connection { .. });
+        self.observations.iter().filter(about)
+    }
 }
 
-/// Routes works. `redelivered` names the messages that were received before: a crash may have come between adding their
-/// links and reading what was parked, so that is read again for them.
+/// Routes works. `redelivered` names the messages that were received before, and may have left something parked.
 pub(crate) async fn route(
     table: &Table,
     works: Vec<Work>,
     redelivered: impl Fn(usize) -> bool,
     translate: Translate,
+    now: OffsetDateTime,
 ) -> Result<Routed, StoreError> {
     let mut routed = Routed::default();
-    let mut waiting = works;
-    let mut links = table.links(&keys_of(&waiting)).await?;
+    let mut waiting: Vec<Arc<Work>> = works.into_iter().map(Arc::new).collect();
+    let named = waiting
+        .iter()
+        .filter_map(|work| work.translation.fleet.clone());
+    let found = table.look_up(&keys_of(&waiting), &named.collect()).await?;
+    routed.records = found.records;
+    let mut keys = found.keys;
+    let mut owners: BTreeMap<Key, usize> = BTreeMap::new();
+    let mut told: Vec<Arc<Work>> = Vec::new();
+    let mut resolved: Vec<(Arc<Work>, BTreeSet<FleetRef>)> = Vec::new();
     let mut looked_at = BTreeSet::new();
+    let mut fresh = waiting.clone();
     loop {
-        let mut learned = BTreeMap::new();
-        let mut free = BTreeMap::new();
-        settle(&mut waiting, &mut links, &mut learned, |work, fleets| {
-            if redelivered(work.owner) {
-                free.extend(work.translation.keys().map(|key| (key, work.owner)));
+        let mut changes: BTreeMap<Key, Pending> = BTreeMap::new();
+        for work in std::mem::take(&mut fresh) {
+            for key in work.translation.keys() {
+                owners.entry(key).or_insert(work.owner);
             }
+            if let Some(connection) = &work.translation.connection
+                && work.translation.about_connection().next().is_some()
+            {
+                let key = Key::Connection(connection.clone());
+                changes.entry(key).or_default().tell(&work);
+                told.push(work);
+            }
+        }
+        settle(&mut waiting, &keys, &mut changes, |work, fleets| {
             if work.translation.one_fleet_only && fleets.len() > 1 {
                 routed.refused.push((work, SEVERAL_FLEETS));
             } else {
-                routed.to_fleets.push((work, fleets));
+                resolved.push((work, fleets));
             }
         });
-        add(table, learned.keys()).await?;
-        for (key, fleet) in learned.keys() {
-            if matches!(key, Key::CatenaFleet(_)) && links[key].len() > 1 {
-                error!(fleet.ref = %fleet, "fleet {fleet}: its fleet at Catena belongs to another reference too");
+        for (key, record, news) in apply(table, &keys, changes).await? {
+            routed.told.extend(news);
+            keys.insert(key, record);
+        }
+        let leads = |(key, record): &(&Key, &KeyRecord)| {
+            record.waiting && !record.fleets.is_empty() && looked_at.insert(Key::clone(key))
+        };
+        let leads: Vec<Key> = keys
+            .iter()
+            .filter(leads)
+            .map(|(key, _)| key.clone())
+            .collect();
+        for (key, parked) in read_parked(table, leads).await? {
+            routed.emptied.insert(key.clone());
+            let owner = owners.get(&key).copied().unwrap_or_default();
+            for parked in parked {
+                match batch::read_parked(owner, parked, translate) {
+                    Some(work) => fresh.push(Arc::new(work)),
+                    None => {
+                        routed.unreadable.insert(owner);
+                        routed.emptied.remove(&key);
+                    }
+                }
             }
         }
-        free.extend(learned.into_iter().map(|((key, _), owner)| (key, owner)));
-        free.retain(|key, _| looked_at.insert(key.clone()));
-        let mut freed = Vec::new();
-        for (parked, owner) in read_parked(table, &free).await? {
-            match batch::read_parked(owner, parked, translate) {
-                Some(work) => freed.push(work),
-                None => routed.unreadable.push(owner),
+        if fresh.is_empty() {
+            let (known, unknown) =
+                park(table, std::mem::take(&mut waiting), &mut keys, now).await?;
+            for work in unknown {
+                if work.parked.is_some() {
+                    routed.parked.insert(work.owner);
+                } else {
+                    routed.refused.push((work, TOO_LARGE));
+                }
             }
-        }
-        if freed.is_empty() {
-            let too_large = |work: &mut Work| work.body.len() > Parked::LONGEST_BODY;
-            let too_large = waiting.extract_if(.., too_large);
-            routed
-                .refused
-                .extend(too_large.map(|work| (work, TOO_LARGE)));
-            let parked = park(table, &mut waiting).await?;
-            if waiting.is_empty() {
-                routed.parked.extend(parked);
-                return Ok(routed);
+            if known.is_empty() {
+                break;
             }
-            // Links that came between the first look and the parking.
-            freed = std::mem::take(&mut waiting);
-            routed.parked.extend(parked);
+            waiting = known;
+            continue;
         }
-        let unknown = keys_of(&freed);
-        links.extend(table.links(&unknown).await?);
-        waiting.extend(freed);
+        let unknown = keys_of(&fresh)
+            .into_iter()
+            .filter(|key| !keys.contains_key(key));
+        let found = table.look_up(&unknown.collect(), &BTreeSet::new()).await?;
+        keys.extend(found.keys);
+        waiting.extend(fresh.iter().cloned());
+    }
+    for (work, _) in &resolved {
+        let left = || {
+            let key = work
+                .translation
+                .key()
+                .filter(|_| work.translation.fleet.is_none())?;
+            let digest = work.digest.clone();
+            redelivered(work.owner).then(|| Parked {
+                key,
+                digest,
+                body: String::new(),
+            })
+        };
+        let parked = work.parked.clone().or_else(left);
+        routed
+            .freed
+            .extend(parked.map(|parked| (work.owner, parked)));
+    }
+    for (work, _) in &routed.refused {
+        let parked = work.parked.clone();
+        routed
+            .freed
+            .extend(parked.map(|parked| (work.owner, parked)));
+    }
+    routed.shares = share(resolved, told, &keys);
+    Ok(routed)
+}
+
+/// What a batch has to say under a key.
+#[derive(Default)]
+struct Pending {
+    link: BTreeMap<FleetRef, usize>,
+    about: Vec<(usize, Observation)>,
+}
+
+impl Pending {
+    fn tell(&mut self, work: &Work) {
+        let about = work.translation.about_connection().cloned();
+        self.about
+            .extend(about.map(|observation| (work.owner, observation)));
     }
 }
 
 /// Resolves as far as the links go, which each resolved work may extend.
 fn settle(
-    waiting: &mut Vec<Work>,
-    links: &mut Links,
-    learned: &mut BTreeMap<(Key, FleetRef), usize>,
-    mut resolved: impl FnMut(Work, BTreeSet<FleetRef>),
+    waiting: &mut Vec<Arc<Work>>,
+    keys: &BTreeMap<Key, KeyRecord>,
+    changes: &mut BTreeMap<Key, Pending>,
+    mut resolved: impl FnMut(Arc<Work>, BTreeSet<FleetRef>),
 ) {
+    let links = keys.iter();
+    let mut links: Links = links
+        .map(|(key, it)| (key.clone(), it.fleets.clone()))
+        .collect();
     loop {
         let before = waiting.len();
         for work in std::mem::take(waiting) {
-            let Some((fleets, teaches)) = work.translation.resolve(links) else {
+            let Some((fleets, teaches)) = work.translation.resolve(&links) else {
                 waiting.push(work);
                 continue;
             };
@@ -144,7 +254,8 @@ fn settle(
                 let known = links.entry(key.clone()).or_default();
                 for fleet in &fleets {
                     if known.insert(fleet.clone()) {
-                        learned.insert((key.clone(), fleet.clone()), work.owner);
+                        let change = changes.entry(key.clone()).or_default();
+                        change.link.insert(fleet.clone(), work.owner);
                     }
                 }
             }
@@ -156,63 +267,205 @@ fn settle(
     }
 }
 
-async fn add<'a>(
+/// Changes what is kept under keys; returns what is kept then, and the messages that told something new about a connection.
+async fn apply(
     table: &Table,
-    links: impl Iterator<Item = &'a (Key, FleetRef)>,
-) -> Result<(), StoreError> {
-    stream::iter(links.map(|(key, fleet)| table.link(key, fleet)))
+    keys: &BTreeMap<Key, KeyRecord>,
+    changes: BTreeMap<Key, Pending>,
+) -> Result<Vec<(Key, KeyRecord, BTreeSet<usize>)>, StoreError> {
+    let changes = changes.into_iter().map(|(key, pending)| {
+        let known = keys.get(&key).cloned().unwrap_or_default();
+        change(table, key, known, pending)
+    });
+    let changes: Vec<_> = changes.collect();
+    stream::iter(changes)
         .buffer_unordered(CONCURRENCY)
         .try_collect()
         .await
 }
 
-/// What is parked under keys, each with the message that set it free.
-async fn read_parked(
+async fn change(
     table: &Table,
-    keys: &BTreeMap<Key, usize>,
-) -> Result<Vec<(Parked, usize)>, StoreError> {
-    let read = async |(key, owner): (&Key, &usize)| {
-        let parked: Vec<Parked> = table.parked(key).await?;
-        Ok::<_, StoreError>((parked, *owner))
-    };
-    let found: Vec<_> = stream::iter(keys.iter().map(read))
-        .buffer_unordered(CONCURRENCY)
-        .try_collect()
-        .await?;
-    let each = found
-        .into_iter()
-        .flat_map(|(parked, owner)| parked.into_iter().map(move |parked| (parked, owner)));
-    Ok(each.collect())
+    key: Key,
+    mut known: KeyRecord,
+    pending: Pending,
+) -> Result<(Key, KeyRecord, BTreeSet<usize>), StoreError> {
+    for attempt in 0..COMMIT_ATTEMPTS {
+        if attempt > 0 {
+            pause(attempt).await;
+            let again = BTreeSet::from([key.clone()]);
+            let found = table.look_up(&again, &BTreeSet::new()).await?;
+            known = found.keys.into_values().next().unwrap_or_default();
+        }
+        let mut facts = known.connection.clone();
+        let mut news = BTreeSet::new();
+        for (owner, observation) in &pending.about {
+            let before = facts.clone();
+            if let Fact::Connection { was, .. } = &observation.fact {
+                facts.observe(observation.at, was);
+            }
+            if facts != before {
+                news.insert(*owner);
+            }
+        }
+        let link = pending
+            .link
+            .keys()
+            .filter(|fleet| !known.fleets.contains(fleet));
+        let link: BTreeSet<FleetRef> = link.cloned().collect();
+        if news.is_empty() && link.is_empty() {
+            return Ok((key, known, news));
+        }
+        let change = KeyChange {
+            connection: (!news.is_empty()).then_some((facts, known.version)),
+            waiting: None,
+            link,
+        };
+        if let Commit::Written(now) = table.change(&key, &change).await? {
+            if matches!(key, Key::CatenaFleet(_)) && now.fleets.len() > 1 && !change.link.is_empty()
+            {
+                for fleet in &change.link {
+                    error!(fleet.ref = %fleet, "fleet {fleet}: its fleet at Catena belongs to another reference too");
+                }
+            }
+            return Ok((key, now, news));
+        }
+    }
+    Err(StoreError::Unavailable {
+        operation: "change what is kept under a key",
+        source: format!("{COMMIT_ATTEMPTS} conflicts in a row").into(),
+    })
 }
 
-/// Parks what waits and returns it; what has a link by now stays in `waiting`.
-async fn park(table: &Table, waiting: &mut Vec<Work>) -> Result<Vec<Work>, StoreError> {
-    if waiting.is_empty() {
-        return Ok(Vec::new());
-    }
-    for work in waiting.iter_mut() {
-        let key = work.translation.key();
-        work.parked = key.map(|key| Parked {
+/// Before the next attempt after a conflict.
+pub(crate) async fn pause(attempt: u32) {
+    let pause = fastrand::u64(0..(10 << attempt.min(5)));
+    tokio::time::sleep(Duration::from_millis(pause)).await;
+}
+
+/// What is parked under keys.
+async fn read_parked(table: &Table, keys: Vec<Key>) -> Result<Vec<(Key, Vec<Parked>)>, StoreError> {
+    let read = async |key: Key| {
+        let parked = table.parked(&key).await?;
+        Ok::<_, StoreError>((key, parked))
+    };
+    stream::iter(keys.into_iter().map(read))
+        .buffer_unordered(CONCURRENCY)
+        .try_collect()
+        .await
+}
+
+/// Parks works. Returns those whose fleet is known by now, and the others; what is too large for it is not marked as parked.
+async fn park(
+    table: &Table,
+    works: Vec<Arc<Work>>,
+    keys: &mut BTreeMap<Key, KeyRecord>,
+    now: OffsetDateTime,
+) -> Result<(Vec<Arc<Work>>, Vec<Arc<Work>>), StoreError> {
+    let parked = works.into_iter().map(|work| {
+        let body = work.source.body();
+        let fits = body.len() <= Parked::LONGEST_BODY;
+        let parked = work.translation.key().filter(|_| fits).map(|key| Parked {
             key,
             digest: work.digest.clone(),
-            body: work.body.clone(),
+            body,
         });
-    }
-    let parked = waiting.iter().filter_map(|work| work.parked.as_ref());
-    let put: Vec<_> = parked.map(|parked| table.park(parked)).collect();
+        Arc::new(Work {
+            parked,
+            ..Work::clone(&work)
+        })
+    });
+    let works: Vec<Arc<Work>> = parked.collect();
+    let parked = works.iter().filter_map(|work| work.parked.as_ref());
+    let put: Vec<_> = parked.map(|parked| table.park(parked, now)).collect();
     let () = stream::iter(put)
         .buffer_unordered(CONCURRENCY)
         .try_collect()
         .await?;
-    let links = table.links(&keys_of(waiting)).await?;
-    let (known, unknown) = std::mem::take(waiting)
-        .into_iter()
-        .partition(|work| work.translation.resolve(&links).is_some());
-    *waiting = known;
-    Ok(unknown)
+    let parked = works.iter().filter_map(|work| work.parked.as_ref());
+    let under: BTreeSet<Key> = parked.map(|parked| parked.key.clone()).collect();
+    let mark = async |key: Key| {
+        let waiting = Some(true);
+        let change = KeyChange {
+            waiting,
+            ..KeyChange::default()
+        };
+        let changed = table.change(&key, &change).await?;
+        Ok::<_, StoreError>((key, changed))
+    };
+    let marked: Vec<(Key, Commit<KeyRecord>)> = stream::iter(under.into_iter().map(mark))
+        .buffer_unordered(CONCURRENCY)
+        .try_collect()
+        .await?;
+    for (key, changed) in marked {
+        if let Commit::Written(record) = changed {
+            keys.insert(key, record);
+        }
+    }
+    Ok(works.into_iter().partition(|work| {
+        let key = work.parked.as_ref().map(|parked| &parked.key);
+        key.and_then(|key| keys.get(key))
+            .is_some_and(|it| !it.fleets.is_empty())
+    }))
 }
 
-fn keys_of(works: &[Work]) -> BTreeSet<Key> {
+/// What each fleet takes in: what is about it, what is told about its connections, and what was known of a connection before
+/// it was linked.
+fn share(
+    resolved: Vec<(Arc<Work>, BTreeSet<FleetRef>)>,
+    told: Vec<Arc<Work>>,
+    keys: &BTreeMap<Key, KeyRecord>,
+) -> BTreeMap<FleetRef, Vec<Share>> {
+    let mut shares: BTreeMap<FleetRef, Vec<Share>> = BTreeMap::new();
+    let mut add = |fleet: &FleetRef, work: &Arc<Work>, observations, known_before| {
+        shares.entry(fleet.clone()).or_default().push(Share {
+            work: Arc::clone(work),
+            observations,
+            known_before,
+        });
+    };
+    let connection_of = |work: &Work| {
+        let key = Key::Connection(work.translation.connection.clone()?);
+        Some((work.translation.connection.clone()?, keys.get(&key)?))
+    };
+    for (work, fleets) in &resolved {
+        let own = |it: &&Observation| !matches!(it.fact, Fact::Connection { .. });
+        let own: Vec<_> = work
+            .translation
+            .observations
+            .iter()
+            .filter(own)
+            .cloned()
+            .collect();
+        for fleet in fleets
+            .iter()
+            .filter(|_| !own.is_empty() || work.translation.is_hint())
+        {
+            add(fleet, work, own.clone(), false);
+        }
+    }
+    for work in &told {
+        let about: Vec<_> = work.translation.about_connection().cloned().collect();
+        for fleet in connection_of(work)
+            .into_iter()
+            .flat_map(|(_, it)| &it.fleets)
+        {
+            add(fleet, work, about.clone(), false);
+        }
+    }
+    for (work, fleets) in &resolved {
+        let Some((id, known)) = connection_of(work) else {
+            continue;
+        };
+        let known = known.connection.observations(&id);
+        for fleet in fleets.iter().filter(|_| !known.is_empty()) {
+            add(fleet, work, known.clone(), true);
+        }
+    }
+    shares
+}
+
+fn keys_of(works: &[Arc<Work>]) -> BTreeSet<Key> {
     works
         .iter()
         .flat_map(|work| work.translation.keys())

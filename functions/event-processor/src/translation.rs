@@ -2,8 +2,8 @@
 
 use catena::{Connection, Envelope, Event, EventName, Instant, Invitation, Resource, Status};
 use fleet::{
-    Agreement, AgreementStatus, At, ConnectionState, Decision, Fact, FleetRef, Level, Observation,
-    Timestamp,
+    Agreement, AgreementStatus, At, ConnectionFact, ConnectionState, Decision, Fact, FleetRef,
+    InvitationFact, Level, Observation, Schedule, Timestamp,
 };
 
 /// What one record of an event says, about whom.
@@ -19,7 +19,8 @@ pub struct Translation {
     pub invitation: Option<String>,
     /// It can't concern several fleets: an agreement or an invitation is never broadcast.
     pub one_fleet_only: bool,
-    /// What was observed. Nothing, although ids are there: it can't be ordered.
+    /// What was observed. Nothing, although ids are there: it can't be ordered, and says no more than that its fleets are to
+    /// be looked at.
     pub observations: Vec<Observation>,
 }
 
@@ -29,12 +30,27 @@ impl Translation {
         let ids = [&self.catena_fleet, &self.connection, &self.invitation];
         ids.into_iter().flatten().all(|id| id.len() <= LONGEST_ID)
     }
+
+    /// Whether it only says that its fleets are to be looked at.
+    pub(crate) fn is_hint(&self) -> bool {
+        self.observations.is_empty()
+    }
+
+    /// Whether all that it says is about a connection, wherever that leads.
+    pub(crate) fn is_about_a_connection_alone(&self) -> bool {
+        let about = |it: &Observation| matches!(it.fact, Fact::Connection { .. });
+        self.fleet.is_none()
+            && self.catena_fleet.is_none()
+            && !self.is_hint()
+            && self.observations.iter().all(about)
+    }
 }
 
 /// Translates one record. `index` is its place in the delivery, `envelope` the delivery's.
 ///
-/// Each fact is timed by the record's own business time, or else by the envelope's id. Without either it observes nothing: an
-/// event that can't be ordered must not overwrite one that can. What no fact is kept of is the default translation.
+/// Each fact is timed by the record's own business time, or else by the envelope's id. Without either it is a hint, which
+/// observes nothing: an event that can't be ordered must not overwrite one that can. What no fact is kept of is the default
+/// translation.
 pub fn translate(event: &Event, envelope: &Envelope, index: usize) -> Translation {
     let moment = Moment {
         index: u32::try_from(index).unwrap_or(u32::MAX),
@@ -70,7 +86,7 @@ pub fn translate(event: &Event, envelope: &Envelope, index: usize) -> Translatio
             connection: Some(link.connection_id.clone()),
             observations: moment.observe(
                 None,
-                [Fact::ConnectionLinked {
+                [Fact::Linked {
                     connection: link.connection_id.clone(),
                 }],
             ),
@@ -80,10 +96,15 @@ pub fn translate(event: &Event, envelope: &Envelope, index: usize) -> Translatio
             connection: Some(schedule.connection_id.clone()),
             observations: moment.observe(
                 None,
-                [Fact::Schedule {
+                [Fact::Connection {
                     connection: schedule.connection_id.clone(),
-                    schedule: schedule.id.clone(),
-                    stopped: true,
+                    was: ConnectionFact::Schedule {
+                        id: schedule.id.clone(),
+                        schedule: Schedule {
+                            stopped: true,
+                            resource: schedule.resource.clone(),
+                        },
+                    },
                 }],
             ),
             ..Translation::default()
@@ -101,16 +122,11 @@ pub fn translate(event: &Event, envelope: &Envelope, index: usize) -> Translatio
 fn of_invitation(name: &EventName, invitation: &Invitation, moment: Moment) -> Translation {
     let hash = || invitation.invitation_hash.as_str().to_owned();
     let opened = opened_at(invitation, moment);
-    let decided = |at: Option<Instant>, decision| {
-        let invitation = hash();
-        moment.observe(
-            at,
-            [Fact::Decision {
-                invitation,
-                decision,
-            }],
-        )
+    let fact = |was| Fact::Invitation {
+        invitation: hash(),
+        was,
     };
+    let decided = |at, decision| moment.observe(at, [fact(InvitationFact::Decision(decision))]);
     let declined = || Decision::Declined(invitation.decline_reason.clone());
     let mut observations = match name {
         // A refreshed invitation may be announced as created again, and keeps what the fleet decided (contract 3.1).
@@ -119,8 +135,8 @@ fn of_invitation(name: &EventName, invitation: &Invitation, moment: Moment) -> T
             Some(Status::Declined) => decided(invitation.declined_at, declined()),
             _ => decided(opened, Decision::Open),
         },
-        EventName::InvitationSent => moment.observe(None, [Fact::Sent { invitation: hash() }]),
-        EventName::InvitationViewed => moment.observe(None, [Fact::Viewed { invitation: hash() }]),
+        EventName::InvitationSent => moment.observe(None, [fact(InvitationFact::Sent)]),
+        EventName::InvitationViewed => moment.observe(None, [fact(InvitationFact::Viewed)]),
         EventName::InvitationAccepted => decided(invitation.accepted_at, Decision::Accepted),
         EventName::InvitationDeclined | EventName::InvitationRejected => {
             decided(invitation.declined_at, declined())
@@ -129,10 +145,8 @@ fn of_invitation(name: &EventName, invitation: &Invitation, moment: Moment) -> T
         EventName::InvitationDeleted => decided(None, Decision::Deleted),
         _ => Vec::new(),
     };
-    let ends = invitation.expires_at.map(|ends| Fact::InvitationEnds {
-        invitation: hash(),
-        ends: timestamp(ends),
-    });
+    let ends = invitation.expires_at.map(timestamp);
+    let ends = ends.map(|ends| fact(InvitationFact::Ends(ends)));
     let name = invitation.partner_provided_fleet_name.as_ref();
     let name = name.or(invitation.fleet_name.as_ref()).cloned();
     // Catena's placeholder for a fleet without a name held the invitation's id (contract 3.2).
@@ -170,20 +184,18 @@ fn opened_at(invitation: &Invitation, moment: Moment) -> Option<Instant> {
 }
 
 fn of_connection(name: &EventName, connection: &Connection, moment: Moment) -> Translation {
-    let id = || connection.id.clone();
-    let state = Fact::ConnectionState {
-        connection: id(),
-        state: connection_state(name, connection.status.as_ref()),
+    let fact = |was| Fact::Connection {
+        connection: connection.id.clone(),
+        was,
     };
+    let state = connection_state(name, connection.status.as_ref());
+    let state = fact(ConnectionFact::State(state));
     let source = connection.source_name.clone();
-    let source = source.map(|source| Fact::ConnectionSource {
-        connection: id(),
-        source,
-    });
+    let source = source.map(|source| fact(ConnectionFact::Source(source)));
     Translation {
         fleet: fleet(connection.fleet_ref.as_deref()),
         catena_fleet: connection.fleet_id.clone(),
-        connection: Some(id()),
+        connection: Some(connection.id.clone()),
         observations: moment.observe(None, [state].into_iter().chain(source)),
         ..Translation::default()
     }
@@ -292,7 +304,11 @@ mod tests {
 
     fn decision(translation: &Translation) -> Option<(i64, Decision)> {
         translation.observations.iter().find_map(|observation| {
-            let Fact::Decision { decision, .. } = &observation.fact else {
+            let Fact::Invitation {
+                was: InvitationFact::Decision(decision),
+                ..
+            } = &observation.fact
+            else {
                 return None;
             };
             Some((observation.at.0.0, decision.clone()))

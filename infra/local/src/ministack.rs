@@ -158,7 +158,10 @@ pub(crate) fn free_port() -> Result<u16> {
     static NEXT: OnceLock<AtomicU16> = OnceLock::new();
     let next = NEXT.get_or_init(|| AtomicU16::new(std::process::id().wrapping_mul(101) as u16));
     let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
-    let handed_out = range.split_whitespace().next().and_then(|first| first.parse().ok());
+    let handed_out = range
+        .split_whitespace()
+        .next()
+        .and_then(|first| first.parse().ok());
     let ports = FIRST_PORT..handed_out.unwrap_or(32_768).max(FIRST_PORT + 1);
     for _ in ports.clone() {
         let port = FIRST_PORT + next.fetch_add(1, Ordering::Relaxed) % (ports.end - FIRST_PORT);

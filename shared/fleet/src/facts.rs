@@ -1,13 +1,14 @@
 //! What is known about a fleet.
 
-use std::collections::BTreeMap;
+use std::{cmp::Reverse, collections::BTreeMap};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Agreement, At, ConnectionState, Decision, Fact, Observation, Register, Timestamp};
-
-/// The form of the facts that this version writes. A record of a later form is never rewritten by this one.
-pub const SCHEMA: u32 = 1;
+use crate::{
+    Agreement, At, Claim, ConnectionFact, ConnectionState, Decision, Fact, IntegrationRequest,
+    InvitationFact, Observation, Register, Schedule, Timestamp,
+    register::{earliest, latest},
+};
 
 /// All that was observed about a fleet: per fact the newest value.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,15 +24,25 @@ pub struct Facts {
     pub invitations: BTreeMap<String, InvitationFacts>,
     /// Its share agreements, by id.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub agreements: BTreeMap<String, Register<Agreement>>,
-    /// Its connections, by id.
+    pub agreements: BTreeMap<String, AgreementFacts>,
+    /// The connections that were said to be its own or to serve it, by id.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub connections: BTreeMap<String, ConnectionFacts>,
+    pub connections: BTreeMap<String, LinkFacts>,
+    /// Its integration requests, by id.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub requests: BTreeMap<String, RequestFacts>,
+    /// Whether Catena refuses to list integration requests to us.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requests_refused: Option<Register<bool>>,
 }
 
 /// What is known about an invitation.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InvitationFacts {
+    /// The earliest moment that anything is known from. It tells which of several invitations is the newest: a decision's
+    /// moment can't, because an old one may expire while a new one is open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first: Option<At>,
     /// How it stands.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decision: Option<Register<Decision>>,
@@ -41,12 +52,38 @@ pub struct InvitationFacts {
     /// When it was last sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sent: Option<At>,
-    /// When its link stops working.
+    /// When its link stops working; of two ends at one moment the sooner one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ends: Option<Register<Timestamp>>,
+    pub ends: Option<Register<Reverse<Timestamp>>>,
+    /// How the fleet's browser last came back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claim: Option<Register<Claim>>,
+    /// When it first came back with a requested integration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claimed_request: Option<At>,
 }
 
-/// What is known about a connection, and the fleet's relation to it.
+/// What is known about a share agreement.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgreementFacts {
+    /// The earliest moment that anything is known from: tells which of several agreements is the newest.
+    pub first: At,
+    /// Status, scopes and dates.
+    pub current: Register<Agreement>,
+}
+
+/// What is known about a connection and about its relation to the fleet.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkFacts {
+    /// When the fleet's data was last said to flow through it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub linked: Option<At>,
+    /// About the connection itself: the same for every fleet that it serves.
+    #[serde(flatten)]
+    pub connection: ConnectionFacts,
+}
+
+/// What is known about a connection, whichever fleets it serves.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConnectionFacts {
     /// How it stands.
@@ -55,12 +92,19 @@ pub struct ConnectionFacts {
     /// The provider's source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<Register<String>>,
-    /// When the fleet's data was last said to flow through it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub linked: Option<At>,
-    /// Its schedules: whether each stopped.
+    /// Its schedules, by id.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub schedules: BTreeMap<String, Register<bool>>,
+    pub schedules: BTreeMap<String, Register<Schedule>>,
+}
+
+/// What is known about an integration request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestFacts {
+    /// What Catena last said of it.
+    pub current: Register<IntegrationRequest>,
+    /// The earliest moment at which its provider was live.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub live: Option<At>,
 }
 
 impl Facts {
@@ -69,183 +113,227 @@ impl Facts {
     pub fn fold(mut self, observation: &Observation) -> Self {
         let at = observation.at;
         match &observation.fact {
-            Fact::Decision {
-                invitation,
-                decision,
-            } => {
-                let slot = &mut self.invitation(invitation).decision;
-                Register::observe(slot, at, decision.clone());
-            }
-            Fact::Viewed { invitation } => latest(&mut self.invitation(invitation).viewed, at),
-            Fact::Sent { invitation } => latest(&mut self.invitation(invitation).sent, at),
-            Fact::InvitationEnds { invitation, ends } => {
-                Register::observe(&mut self.invitation(invitation).ends, at, *ends);
-            }
             Fact::Name(name) => Register::observe(&mut self.name, at, name.clone()),
             Fact::CatenaFleet(id) => Register::observe(&mut self.catena_fleet, at, id.clone()),
+            Fact::Invitation { invitation, was } => {
+                entry(&mut self.invitations, invitation).observe(at, was);
+            }
             Fact::Agreement { id, agreement } => {
-                let mut slot = self.agreements.remove(id);
-                Register::observe(&mut slot, at, agreement.clone());
-                self.agreements.extend(slot.map(|slot| (id.clone(), slot)));
+                let known = self.agreements.remove(id);
+                let folded = AgreementFacts::observe(known, at, agreement);
+                self.agreements.insert(id.clone(), folded);
             }
-            Fact::ConnectionState { connection, state } => {
-                let slot = &mut self.connection(connection).state;
-                Register::observe(slot, at, state.clone());
+            Fact::Connection { connection, was } => {
+                let facts = &mut entry(&mut self.connections, connection).connection;
+                facts.observe(at, was);
             }
-            Fact::ConnectionSource { connection, source } => {
-                let slot = &mut self.connection(connection).source;
-                Register::observe(slot, at, source.clone());
+            Fact::Linked { connection } => {
+                latest(&mut entry(&mut self.connections, connection).linked, at);
             }
-            Fact::ConnectionLinked { connection } => {
-                latest(&mut self.connection(connection).linked, at);
+            Fact::Request { id, request } => {
+                let known = self.requests.remove(id);
+                let folded = RequestFacts::observe(known, at, request);
+                self.requests.insert(id.clone(), folded);
             }
-            Fact::Schedule {
-                connection,
-                schedule,
-                stopped,
-            } => {
-                let schedules = &mut self.connection(connection).schedules;
-                let mut slot = schedules.remove(schedule);
-                Register::observe(&mut slot, at, *stopped);
-                schedules.extend(slot.map(|slot| (schedule.clone(), slot)));
+            Fact::RequestsRefused(refused) => {
+                Register::observe(&mut self.requests_refused, at, *refused);
             }
         }
         self
     }
 
-    /// The invitation that was decided last, which is the one that counts.
+    /// The invitation that counts: the newest.
     pub fn newest_invitation(&self) -> Option<&InvitationFacts> {
-        self.invitations
+        self.invitations.values().max_by_key(|known| known.first)
+    }
+
+    /// The agreement that counts: the newest, even if an older one would allow more.
+    pub fn newest_agreement(&self) -> Option<(&str, &AgreementFacts)> {
+        let newest = self.agreements.iter().max_by_key(|(_, known)| known.first);
+        newest.map(|(id, known)| (id.as_str(), known))
+    }
+
+    /// Invitations, agreements, requests, connections and their schedules together: what a record grows by.
+    #[expect(
+        clippy::len_without_is_empty,
+        reason = "it counts what can be dropped; nobody asks whether a record is empty"
+    )]
+    pub fn len(&self) -> usize {
+        let schedules = self
+            .connections
             .values()
-            .filter(|invitation| invitation.decision.is_some())
-            .max_by_key(|invitation| invitation.decision.as_ref().map(Register::at))
-            .or_else(|| self.invitations.values().next())
+            .map(|link| link.connection.schedules.len());
+        let connections = self.connections.len() + schedules.sum::<usize>();
+        self.invitations.len() + self.agreements.len() + self.requests.len() + connections
     }
 
-    fn invitation(&mut self, hash: &str) -> &mut InvitationFacts {
-        self.invitations.entry(hash.to_owned()).or_default()
-    }
-
-    fn connection(&mut self, id: &str) -> &mut ConnectionFacts {
-        self.connections.entry(id.to_owned()).or_default()
+    /// Drops what is over, was last heard of before `horizon`, and changes nothing that follows from the facts. The horizon
+    /// must be longer ago than anything that can still be repeated, or a repeat brings it back as news.
+    #[must_use]
+    pub fn compacted(mut self, horizon: Timestamp) -> Self {
+        let old = |at: At| at.time() < horizon;
+        let newest = self.newest_agreement().map(|(id, _)| id.to_owned());
+        self.agreements
+            .retain(|id, known| Some(id) == newest.as_ref() || !old(known.current.at()));
+        let newest = self.newest_invitation().and_then(|known| known.first);
+        let asked_for: Vec<String> = self
+            .requests
+            .values()
+            .filter_map(|request| request.current.value().invitation.clone())
+            .collect();
+        self.invitations.retain(|hash, known| {
+            known.first >= newest
+                || asked_for.contains(hash)
+                || known.last().is_none_or(|at| !old(at))
+        });
+        // One connection stays at least, because a fleet that was ever connected isn't a new one.
+        let mut linked = self
+            .connections
+            .values()
+            .filter(|known| known.linked.is_some())
+            .count();
+        self.connections.retain(|_, known| {
+            let over = known.state().is_some_and(|state| state.value().is_over());
+            let spare = known.linked.is_none() || linked > 1;
+            let drop = over && spare && known.last().is_some_and(old);
+            linked -= usize::from(drop && known.linked.is_some());
+            !drop
+        });
+        self
     }
 }
 
-fn latest(slot: &mut Option<At>, at: At) {
-    *slot = (*slot).max(Some(at));
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::AgreementStatus;
-
-    fn observation(millis: i64, fact: Fact) -> Observation {
-        Observation {
-            at: At(Timestamp(millis), 0),
-            fact,
+impl InvitationFacts {
+    fn observe(&mut self, at: At, was: &InvitationFact) {
+        earliest(&mut self.first, at);
+        match was {
+            InvitationFact::Decision(decision) => {
+                Register::observe(&mut self.decision, at, decision.clone());
+            }
+            InvitationFact::Viewed => latest(&mut self.viewed, at),
+            InvitationFact::Sent => latest(&mut self.sent, at),
+            InvitationFact::Ends(ends) => Register::observe(&mut self.ends, at, Reverse(*ends)),
+            InvitationFact::Claim(claim) => {
+                if matches!(claim, Claim::Requested(_)) {
+                    earliest(&mut self.claimed_request, at);
+                }
+                Register::observe(&mut self.claim, at, claim.clone());
+            }
         }
     }
 
-    fn onboarding() -> Vec<Observation> {
-        let invitation = || "hash".to_owned();
-        let connection = || "connection".to_owned();
-        let decision = |decision| Fact::Decision {
-            invitation: invitation(),
-            decision,
+    /// When its link stops working.
+    pub fn ends(&self) -> Option<Timestamp> {
+        self.ends.as_ref().map(|ends| ends.value().0)
+    }
+
+    /// Whether the fleet accepted it.
+    pub fn accepted(&self) -> bool {
+        let decision = self.decision.as_ref().map(Register::value);
+        decision == Some(&Decision::Accepted)
+    }
+
+    fn last(&self) -> Option<At> {
+        let decision = self.decision.as_ref().map(Register::at);
+        let ends = self.ends().map(|ends| At(ends, 0));
+        let claim = self.claim.as_ref().map(Register::at);
+        [decision, self.viewed, self.sent, ends, claim]
+            .into_iter()
+            .max()
+            .flatten()
+    }
+}
+
+impl AgreementFacts {
+    fn observe(known: Option<Self>, at: At, agreement: &Agreement) -> Self {
+        let (first, mut current) = match known {
+            Some(known) => (known.first.min(at), Some(known.current)),
+            None => (at, None),
         };
-        let agreement = |status| Fact::Agreement {
-            id: "agreement".to_owned(),
-            agreement: Agreement {
-                status,
-                scopes: None,
-                effective: None,
-                ends: None,
+        Register::observe(&mut current, at, agreement.clone());
+        let current = current.unwrap_or_else(|| Register::new(at, agreement.clone()));
+        Self { first, current }
+    }
+}
+
+impl LinkFacts {
+    /// The connection's state, unless the fleet was linked to it since: Catena announces no recovery but by linking again
+    /// (contract 6.10). `None` means that nothing speaks against it.
+    pub fn state(&self) -> Option<&Register<ConnectionState>> {
+        let state = self.connection.state.as_ref();
+        state.filter(|state| Some(state.at()) >= self.linked)
+    }
+
+    /// Whether the fleet's data can flow through it.
+    pub fn is_live(&self) -> bool {
+        let state = self.state().map(Register::value);
+        self.linked.is_some() && state.is_none_or(|state| *state == ConnectionState::Active)
+    }
+
+    fn last(&self) -> Option<At> {
+        let connection = &self.connection;
+        let schedules = connection.schedules.values().map(Register::at);
+        let state = connection.state.as_ref().map(Register::at);
+        schedules.chain(state).chain(self.linked).max()
+    }
+}
+
+impl ConnectionFacts {
+    /// Takes an observation in. A join, as [`Facts::fold`].
+    pub fn observe(&mut self, at: At, was: &ConnectionFact) {
+        match was {
+            ConnectionFact::State(state) => Register::observe(&mut self.state, at, state.clone()),
+            ConnectionFact::Source(source) => {
+                Register::observe(&mut self.source, at, source.clone());
+            }
+            ConnectionFact::Schedule { id, schedule } => {
+                let mut slot = self.schedules.remove(id);
+                Register::observe(&mut slot, at, schedule.clone());
+                self.schedules.extend(slot.map(|slot| (id.clone(), slot)));
+            }
+        }
+    }
+
+    /// What is known, as observations that a fleet can take in.
+    pub fn observations(&self, connection: &str) -> Vec<Observation> {
+        let state = self.state.iter();
+        let state = state.map(|it| (it.at(), ConnectionFact::State(it.value().clone())));
+        let source = self.source.iter();
+        let source = source.map(|it| (it.at(), ConnectionFact::Source(it.value().clone())));
+        let schedules = self.schedules.iter().map(|(id, it)| {
+            let (id, schedule) = (id.clone(), it.value().clone());
+            (it.at(), ConnectionFact::Schedule { id, schedule })
+        });
+        let observation = |(at, was)| Observation {
+            at,
+            fact: Fact::Connection {
+                connection: connection.to_owned(),
+                was,
             },
         };
-        vec![
-            observation(1, decision(Decision::Open)),
-            observation(
-                2,
-                Fact::Viewed {
-                    invitation: invitation(),
-                },
-            ),
-            observation(3, decision(Decision::Declined(Some("no".to_owned())))),
-            observation(4, decision(Decision::Open)),
-            observation(5, decision(Decision::Accepted)),
-            observation(6, agreement(AgreementStatus::Active)),
-            observation(
-                7,
-                Fact::ConnectionState {
-                    connection: connection(),
-                    state: ConnectionState::Active,
-                },
-            ),
-            observation(
-                8,
-                Fact::ConnectionLinked {
-                    connection: connection(),
-                },
-            ),
-        ]
+        state
+            .chain(source)
+            .chain(schedules)
+            .map(observation)
+            .collect()
     }
+}
 
-    fn fold(observations: &[Observation]) -> String {
-        let facts = observations
-            .iter()
-            .fold(Facts::default(), |facts, observation| {
-                facts.fold(observation)
-            });
-        serde_json::to_string(&facts).unwrap()
-    }
-
-    #[test]
-    fn order_and_repeats_give_the_same_bytes() {
-        let expected = fold(&onboarding());
-        let mut orders = 0;
-        permute(&mut onboarding(), 0, &mut |order| {
-            orders += 1;
-            assert_eq!(fold(order), expected);
-            let twice = [order, order].concat();
-            assert_eq!(fold(&twice), expected);
-        });
-        assert_eq!(orders, 40_320);
-    }
-
-    #[test]
-    fn of_two_values_at_one_moment_the_more_restrictive_stays() {
-        for (looser, tighter) in [
-            (Decision::Open, Decision::Accepted),
-            (Decision::Accepted, Decision::Declined(None)),
-        ] {
-            let of = |decision: &Decision| {
-                let decision = decision.clone();
-                observation(
-                    1,
-                    Fact::Decision {
-                        invitation: "hash".to_owned(),
-                        decision,
-                    },
-                )
-            };
-            let either = [of(&looser), of(&tighter)];
-            assert_eq!(fold(&either), fold(&[of(&tighter)]));
+impl RequestFacts {
+    fn observe(known: Option<Self>, at: At, request: &IntegrationRequest) -> Self {
+        let (mut live, mut current) = match known {
+            Some(known) => (known.live, Some(known.current)),
+            None => (None, None),
+        };
+        if !request.live_as.is_empty() {
+            earliest(&mut live, at);
         }
+        Register::observe(&mut current, at, request.clone());
+        let current = current.unwrap_or_else(|| Register::new(at, request.clone()));
+        Self { current, live }
     }
+}
 
-    fn permute(
-        observations: &mut Vec<Observation>,
-        from: usize,
-        check: &mut impl FnMut(&[Observation]),
-    ) {
-        if from == observations.len() {
-            return check(observations);
-        }
-        for index in from..observations.len() {
-            observations.swap(from, index);
-            permute(observations, from + 1, check);
-            observations.swap(from, index);
-        }
-    }
+fn entry<'a, T: Default>(known: &'a mut BTreeMap<String, T>, id: &str) -> &'a mut T {
+    known.entry(id.to_owned()).or_default()
 }

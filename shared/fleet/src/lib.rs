@@ -1,18 +1,24 @@
-//! The fleet record, without IO, clock or knowledge of Catena's words: facts as registers, folded by a join, and what
-//! follows from them.
+//! The fleet record, without IO, clock or knowledge of Catena's words: facts as registers, folded by a join, decisions apart
+//! from them, and what follows from both.
 //!
 //! Deliveries repeat, overtake each other and get lost, so a record keeps the newest observation of each fact, by when it
 //! happened rather than when it came. [`Facts::fold`] is commutative, associative and idempotent: any order and any number
-//! of repeats of the same observations give the same facts, byte for byte. Everything else is computed on reading.
+//! of repeats of the same observations give the same facts, byte for byte. Everything else is computed on reading, by
+//! [`Record::standing`].
 
 mod facts;
 mod observation;
+mod policy;
+mod record;
 mod register;
-mod stage;
+mod standing;
 
-pub use facts::{ConnectionFacts, Facts, InvitationFacts, SCHEMA};
+pub use facts::{AgreementFacts, ConnectionFacts, Facts, InvitationFacts, LinkFacts, RequestFacts};
 pub use observation::{
-    Agreement, AgreementStatus, ConnectionState, Decision, Fact, FleetRef, Level, Observation,
+    Agreement, AgreementStatus, Claim, ConnectionFact, ConnectionState, Decision, Fact, FleetRef,
+    IntegrationRequest, InvitationFact, Level, Observation, Schedule,
 };
+pub use policy::{Confirmation, Policy};
+pub use record::{Decisions, Grant, InvalidOverride, Override, OverrideKind, Record, SCHEMA};
 pub use register::{At, Register, Timestamp};
-pub use stage::Stage;
+pub use standing::{Admission, Code, Due, Reason, Stage, Standing, Why};

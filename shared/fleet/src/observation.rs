@@ -1,6 +1,10 @@
 //! What can be observed about a fleet.
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    cmp::{Ordering, Reverse},
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -35,7 +39,7 @@ impl fmt::Display for FleetRef {
 }
 
 /// One fact and its moment.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Observation {
     /// When it was so.
     pub at: At,
@@ -44,36 +48,20 @@ pub struct Observation {
 }
 
 /// What was so.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Fact {
-    /// How an invitation stands.
-    Decision {
-        /// The invitation's hash.
-        invitation: String,
-        /// How it stands.
-        decision: Decision,
-    },
-    /// The fleet opened an invitation.
-    Viewed {
-        /// The invitation's hash.
-        invitation: String,
-    },
-    /// An invitation was sent by e-mail.
-    Sent {
-        /// The invitation's hash.
-        invitation: String,
-    },
-    /// When an invitation's link stops working.
-    InvitationEnds {
-        /// The invitation's hash.
-        invitation: String,
-        /// That moment.
-        ends: Timestamp,
-    },
     /// The fleet's name.
     Name(String),
     /// The fleet's id at Catena.
     CatenaFleet(String),
+    /// Something about an invitation.
+    Invitation {
+        /// The invitation's hash.
+        invitation: String,
+        /// What was so.
+        was: InvitationFact,
+    },
     /// What the fleet lets us see.
     Agreement {
         /// The agreement.
@@ -81,34 +69,72 @@ pub enum Fact {
         /// Its status, scopes and dates, which are one fact.
         agreement: Agreement,
     },
-    /// How a connection stands.
-    ConnectionState {
+    /// Something about a connection, whichever fleets it serves.
+    Connection {
         /// The connection.
         connection: String,
-        /// How it stands.
-        state: ConnectionState,
-    },
-    /// The provider's source of a connection.
-    ConnectionSource {
-        /// The connection.
-        connection: String,
-        /// The provider's source.
-        source: String,
+        /// What was so.
+        was: ConnectionFact,
     },
     /// The fleet's data flows through a connection.
-    ConnectionLinked {
+    Linked {
         /// The connection.
         connection: String,
     },
-    /// A schedule of a connection stopped fetching, or fetches.
+    /// The fleet asked for a provider that Catena doesn't support yet, and Catena confirms it.
+    Request {
+        /// The integration request.
+        id: String,
+        /// What is known of it, which is one fact.
+        request: IntegrationRequest,
+    },
+    /// Whether Catena refuses to list integration requests to us (contract 3.6: hidden endpoints).
+    RequestsRefused(bool),
+}
+
+/// What was so about an invitation.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InvitationFact {
+    /// How it stood.
+    Decision(Decision),
+    /// The fleet opened it.
+    Viewed,
+    /// It was sent by e-mail.
+    Sent,
+    /// When its link stops working.
+    Ends(Timestamp),
+    /// How the fleet's browser came back from Connect. Nobody signed it: it opens nothing by itself.
+    Claim(Claim),
+}
+
+/// What was so about a connection.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ConnectionFact {
+    /// How it stood.
+    State(ConnectionState),
+    /// The provider's source.
+    Source(String),
+    /// How one of its schedules stood.
     Schedule {
-        /// The connection.
-        connection: String,
         /// The schedule.
-        schedule: String,
-        /// Whether it stopped.
-        stopped: bool,
+        id: String,
+        /// How it stood.
+        schedule: Schedule,
     },
+}
+
+impl Fact {
+    /// Whether it can change what the fleet may do, or what may be read of it.
+    pub fn touches_rights(&self) -> bool {
+        match self {
+            Self::Agreement { .. } | Self::Linked { .. } | Self::Request { .. } => true,
+            Self::Invitation { was, .. } => matches!(was, InvitationFact::Decision(_)),
+            Self::Connection { was, .. } => matches!(was, ConnectionFact::State(_)),
+            Self::Name(_) | Self::CatenaFleet(_) | Self::RequestsRefused(_) => false,
+        }
+    }
 }
 
 /// How an invitation stands, the more restrictive the later.
@@ -127,20 +153,60 @@ pub enum Decision {
     Deleted,
 }
 
-/// What a fleet lets us see, and whether it does now.
+/// How a fleet's browser came back from Connect, the less telling the later.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Claim {
+    /// Its provider is connected.
+    Connected,
+    /// It asked for a provider that isn't supported yet; with the request's id if that was given.
+    Requested(Option<String>),
+    /// It didn't work.
+    Failed,
+    /// It said nothing that can be understood.
+    Unclear,
+}
+
+/// What a fleet lets us see, and whether it does now. Ordered by how little it allows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Agreement {
     /// Whether it holds.
     pub status: AgreementStatus,
-    /// Resource to level. Absent is not the same as empty.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Resource to level. Absent is not the same as empty, and allows no more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scopes: Option<BTreeMap<String, Level>>,
     /// From when.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub effective: Option<Timestamp>,
     /// Until when.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ends: Option<Timestamp>,
+}
+
+impl Ord for Agreement {
+    /// Two versions of one moment: the one that allows less stays. First by status, then by fewer resources to write, fewer
+    /// to read, a sooner end, a later beginning; what is left decides nothing but must be an order.
+    fn cmp(&self, other: &Self) -> Ordering {
+        let allows = |agreement: &Self| {
+            let levels = || agreement.scopes.iter().flat_map(BTreeMap::values);
+            let writes = levels().filter(|level| **level == Level::ReadWrite).count();
+            let reads = levels().filter(|level| **level == Level::Read).count();
+            let ends = agreement.ends.map_or(i64::MAX, |ends| ends.0);
+            (Reverse(writes), Reverse(writes + reads), Reverse(ends))
+        };
+        self.status
+            .cmp(&other.status)
+            .then_with(|| allows(self).cmp(&allows(other)))
+            .then_with(|| self.effective.cmp(&other.effective))
+            .then_with(|| self.scopes.cmp(&other.scopes))
+            .then_with(|| self.ends.cmp(&other.ends))
+    }
+}
+
+impl PartialOrd for Agreement {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 /// Whether an agreement holds, the more restrictive the later.
@@ -161,6 +227,20 @@ pub enum AgreementStatus {
     Unknown(String),
 }
 
+impl AgreementStatus {
+    /// The status as Catena writes it.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Active => "active",
+            Self::Paused => "paused",
+            Self::Expired => "expired",
+            Self::Cancelled => "cancelled",
+            Self::Deleted => "deleted",
+            Self::Unknown(other) => other,
+        }
+    }
+}
+
 /// How far an agreement opens a resource.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -169,7 +249,7 @@ pub enum Level {
     ReadWrite,
     /// Reading.
     Read,
-    /// A level that this version doesn't know.
+    /// A level that this version doesn't know: it allows nothing.
     Unknown(String),
 }
 
@@ -193,6 +273,53 @@ pub enum ConnectionState {
     Unknown(String),
 }
 
+impl ConnectionState {
+    /// The state as Catena writes it.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Active => "active",
+            Self::Paused => "paused",
+            Self::Stale => "stale",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+            Self::Deleted => "deleted",
+            Self::Unknown(other) => other,
+        }
+    }
+
+    /// Whether it is over: it won't come back by itself, nor by new credentials.
+    pub fn is_over(&self) -> bool {
+        matches!(self, Self::Cancelled | Self::Deleted)
+    }
+}
+
+/// How a schedule stands, the more restrictive the later.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Schedule {
+    /// Whether it stopped fetching.
+    pub stopped: bool,
+    /// What it fetches.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource: Option<String>,
+}
+
+/// What Catena says of an integration request.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct IntegrationRequest {
+    /// When the fleet made it. Provisional access counts from here.
+    pub created: Timestamp,
+    /// The provider's name.
+    pub provider: String,
+    /// The provider's id in Catena's registry of providers that it doesn't support.
+    pub provider_id: String,
+    /// The hash of the invitation that led to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub invitation: Option<String>,
+    /// The providers that Catena now supports because of it: not empty means live (contract 3.6).
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub live_as: BTreeSet<String>,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -205,5 +332,29 @@ mod tests {
         for bad in ["", "a\nb", "\u{0}", &"x".repeat(257)] {
             assert!(FleetRef::parse(bad).is_none(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn agreements_are_ordered_by_how_little_they_allow() {
+        let agreement = |scopes: Option<&[(&str, Level)]>, ends: Option<i64>| {
+            let owned = |(name, level): &(&str, Level)| ((*name).to_owned(), level.clone());
+            Agreement {
+                status: AgreementStatus::Active,
+                scopes: scopes.map(|scopes| scopes.iter().map(owned).collect()),
+                effective: None,
+                ends: ends.map(Timestamp),
+            }
+        };
+        let (read, write) = (Level::Read, Level::ReadWrite);
+        let ordered = [
+            agreement(Some(&[("a", write.clone()), ("b", write.clone())]), None),
+            agreement(Some(&[("a", write), ("b", read.clone())]), None),
+            agreement(Some(&[("a", read.clone()), ("b", read.clone())]), None),
+            agreement(Some(&[("z", read)]), None),
+            agreement(None, None),
+            agreement(None, Some(5)),
+            agreement(None, Some(4)),
+        ];
+        assert!(ordered.is_sorted_by(|a, b| a < b), "{ordered:#?}");
     }
 }

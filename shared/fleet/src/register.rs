@@ -7,10 +7,25 @@ use serde::{Deserialize, Serialize};
 #[serde(transparent)]
 pub struct Timestamp(pub i64);
 
+impl Timestamp {
+    /// This much later; the end of time if that is beyond it.
+    #[must_use]
+    pub const fn plus(self, millis: i64) -> Self {
+        Self(self.0.saturating_add(millis))
+    }
+}
+
 /// When a fact was observed: a time, and the index within one delivery for what happened in the same millisecond.
 /// Taken from the observed thing itself, never from when it arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct At(pub Timestamp, pub u32);
+
+impl At {
+    /// The time.
+    pub const fn time(self) -> Timestamp {
+        self.0
+    }
+}
 
 /// The newest value of one fact. Of two values at the same moment the greater one stays, so a type's order must put the
 /// more restrictive value last.
@@ -43,4 +58,14 @@ impl<T: Ord> Register<T> {
             *slot = observed;
         }
     }
+}
+
+/// The latest of some moments.
+pub(crate) fn latest(slot: &mut Option<At>, at: At) {
+    *slot = (*slot).max(Some(at));
+}
+
+/// The earliest of some moments.
+pub(crate) fn earliest(slot: &mut Option<At>, at: At) {
+    *slot = Some(slot.map_or(at, |before| before.min(at)));
 }

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, str::FromStr};
 
+use serde::de::DeserializeOwned;
+
 /// The environment variables that a function was started with.
 #[derive(Clone, Debug)]
 pub struct Env(BTreeMap<String, String>);
@@ -59,6 +61,22 @@ impl Env {
         value.parse().map_err(|_| SettingError::Invalid {
             key,
             value: value.to_owned(),
+            expected,
+        })
+    }
+
+    /// A setting that is a JSON document, with a default.
+    pub fn json<T: DeserializeOwned + Default>(
+        &self,
+        key: &'static str,
+        expected: &'static str,
+    ) -> Result<T, SettingError> {
+        let Some(value) = self.get(key) else {
+            return Ok(T::default());
+        };
+        serde_json::from_str(value).map_err(|error| SettingError::Invalid {
+            key,
+            value: format!("{value} ({error})"),
             expected,
         })
     }

@@ -1,35 +1,75 @@
 //! Many items in few requests.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
+use fleet::FleetRef;
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-use crate::{StoreError, Table};
+use crate::{
+    Key, KeyRecord, StoreError, StoredRecord, Table,
+    key::LINKS,
+    record::{self, RECORD},
+};
 
 pub(crate) type Item = HashMap<String, AttributeValue>;
 
 /// The most items that one BatchGetItem reads (AWS).
 const MOST: usize = 100;
-/// What one BatchGetItem leaves over (too much data, throttled) is asked for again this often.
-const ROUNDS: usize = 5;
+/// What a batch request leaves over (too much data, throttled) is asked for again this often.
+pub(crate) const ROUNDS: usize = 5;
 /// Requests at a time.
-const CONCURRENCY: usize = 8;
+pub(crate) const CONCURRENCY: usize = 8;
+
+/// What was found about keys and fleets.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// What is kept under each key that anything is kept under.
+    pub keys: BTreeMap<Key, KeyRecord>,
+    /// The record of each fleet that was asked for, with version 0 if it has none. One that can't be read is an error of its
+    /// fleet alone.
+    pub records: BTreeMap<FleetRef, Result<StoredRecord, StoreError>>,
+}
 
 impl Table {
-    /// Strongly consistent reads of whole items; those that don't exist are left out. Keys must differ.
-    pub(crate) async fn get_all(
+    /// What is kept under keys, and the records of fleets: strongly consistent, one request for all up to a hundred.
+    pub async fn look_up(
         &self,
-        operation: &'static str,
-        keys: Vec<Item>,
-    ) -> Result<Vec<Item>, StoreError> {
-        let chunks: Vec<_> = keys.chunks(MOST).map(<[Item]>::to_vec).collect();
-        let found: Vec<Vec<Item>> = stream::iter(chunks)
-            .map(|chunk| self.get_chunk(operation, chunk))
+        keys: &BTreeSet<Key>,
+        fleets: &BTreeSet<FleetRef>,
+    ) -> Result<Found, StoreError> {
+        let keys = keys.iter().map(|at| key(at.to_string(), LINKS));
+        let records = fleets.iter().map(|fleet| key(record::pk(fleet), RECORD));
+        let wanted: Vec<Item> = keys.chain(records).collect();
+        let chunks: Vec<_> = wanted.chunks(MOST).map(<[Item]>::to_vec).collect();
+        let items: Vec<Vec<Item>> = stream::iter(chunks)
+            .map(|chunk| self.get_chunk("read", chunk))
             .buffer_unordered(CONCURRENCY)
             .try_collect()
             .await?;
-        Ok(found.into_iter().flatten().collect())
+        let new = |fleet: &FleetRef| (fleet.clone(), Ok(StoredRecord::new(fleet.clone())));
+        let mut found = Found {
+            records: fleets.iter().map(new).collect(),
+            ..Found::default()
+        };
+        for item in items.iter().flatten() {
+            let pk = text(item, "pk")?;
+            if let Some(at) = Key::from_pk(pk) {
+                found.keys.insert(at, crate::key::read(item)?);
+            } else if let Some(fleet) = record::fleet_of(pk) {
+                let read = record::read(fleet.clone(), item);
+                found.records.insert(fleet, read);
+            }
+        }
+        Ok(found)
+    }
+
+    /// A fleet's record, with version 0 if it has none: strongly consistent.
+    pub async fn record(&self, fleet: &FleetRef) -> Result<StoredRecord, StoreError> {
+        let fleets = BTreeSet::from([fleet.clone()]);
+        let found = self.look_up(&BTreeSet::new(), &fleets).await?;
+        let record = found.records.into_values().next();
+        record.unwrap_or_else(|| Ok(StoredRecord::new(fleet.clone())))
     }
 
     async fn get_chunk(
@@ -60,7 +100,7 @@ impl Table {
                 .request_items(&self.name, request)
                 .send()
                 .await
-                .map_err(StoreError::unavailable(operation))?;
+                .map_err(StoreError::of(operation))?;
             found.extend(
                 answer
                     .responses

@@ -2,25 +2,36 @@
 //!
 //! | `pk` | `sk` | what |
 //! | --- | --- | --- |
-//! | `FLEET#<fleet_ref>` | `RECORD` | a fleet's facts, with a version that each write raises by one |
-//! | `KEY#<kind>#<id>` | `LINKS` | the fleets that one of Catena's ids belongs to, a set that is only added to |
+//! | `FLEET#<fleet_ref>` | `RECORD` | a fleet's record, with a version that each write raises by one |
+//! | `FLEET#<fleet_ref>` | `HISTORY#<time>#<random>` | observations that were news to it, for 90 days |
+//! | `KEY#<kind>#<id>` | `LINKS` | the fleets that one of Catena's ids belongs to, a set that is only added to; under a connection's id also what is known about the connection |
 //! | `KEY#<kind>#<id>` | `PARKED#<digest>` | an event that waits until its key has a link |
 //! | `QUARANTINE#<date>` | `<digest>` | a message that can't be processed, for 30 days |
 //!
-//! Every read is strongly consistent and goes to the table, never to an index.
+//! Reads that writes depend on are strongly consistent and go to the table, never to an index. The index `due` (records and
+//! parked events by when to look at them again) and the index `stage` (records by the stage that they were written in) only
+//! find items.
 
 mod batch;
+mod due;
+mod history;
 mod key;
-mod link;
+mod parked;
 mod quarantine;
 mod record;
 
-pub use key::Key;
-pub use link::Parked;
+pub use batch::Found;
+pub use due::{DueItem, SHARDS};
+pub use history::HistoryEntry;
+pub use key::{Key, KeyChange, KeyRecord};
+pub use parked::Parked;
 pub use quarantine::Quarantined;
 pub use record::{Commit, StoredRecord};
 
-use aws_sdk_dynamodb::{Client, error::SdkError};
+use aws_sdk_dynamodb::{
+    Client,
+    error::{ProvideErrorMetadata, SdkError},
+};
 
 /// The table.
 #[derive(Clone, Debug)]
@@ -33,12 +44,28 @@ pub struct Table {
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// Throttled, out of reach or broken: later is better.
-    #[error("the table could not {operation}")]
+    #[error("the table could not {operation} now")]
     Unavailable {
         /// What was asked.
         operation: &'static str,
         /// The SDK's error.
         source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// DynamoDB will never take it as it is: later is no better.
+    #[error("DynamoDB refuses to {operation}")]
+    Refused {
+        /// What was asked.
+        operation: &'static str,
+        /// The SDK's error.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The record would not fit into an item of 400 KB (AWS).
+    #[error("record of {fleet} would have {bytes} bytes, more than an item holds")]
+    TooLarge {
+        /// The fleet.
+        fleet: String,
+        /// The record's size.
+        bytes: usize,
     },
     /// The record's form is newer than this program: after a roll-back, the newer program must be brought back.
     #[error(
@@ -64,15 +91,26 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    fn unavailable<E, R>(operation: &'static str) -> impl Fn(SdkError<E, R>) -> Self
+    fn of<E, R>(operation: &'static str) -> impl Fn(SdkError<E, R>) -> Self
     where
-        E: std::error::Error + Send + Sync + 'static,
+        E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
         R: std::fmt::Debug + Send + Sync + 'static,
     {
-        move |source| Self::Unavailable {
-            operation,
-            source: Box::new(source),
+        move |error| {
+            let code = error.as_service_error().and_then(|error| error.code());
+            let refused = code == Some("ValidationException");
+            let source = Box::new(error);
+            if refused {
+                Self::Refused { operation, source }
+            } else {
+                Self::Unavailable { operation, source }
+            }
         }
+    }
+
+    /// Whether it will be the same the next time: nothing that passes is to blame.
+    pub fn is_lasting(&self) -> bool {
+        matches!(self, Self::Refused { .. } | Self::TooLarge { .. })
     }
 }
 

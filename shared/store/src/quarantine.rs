@@ -1,6 +1,6 @@
 //! Messages that can't be processed.
 
-use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodb::types::{AttributeValue, Select};
 use time::{Duration, OffsetDateTime, macros::format_description};
 
 use crate::{StoreError, Table, batch::key};
@@ -24,6 +24,30 @@ impl Quarantined {
 }
 
 impl Table {
+    /// How many messages were quarantined on the day of `day`.
+    pub async fn quarantined_on(&self, day: OffsetDateTime) -> Result<u64, StoreError> {
+        let mut count = 0;
+        let mut from = None;
+        loop {
+            let page = self
+                .client
+                .query()
+                .table_name(&self.name)
+                .select(Select::Count)
+                .key_condition_expression("pk = :pk")
+                .expression_attribute_values(":pk", AttributeValue::S(pk(day)))
+                .set_exclusive_start_key(from)
+                .send()
+                .await
+                .map_err(StoreError::of("count quarantined messages"))?;
+            count += u64::from(page.count.unsigned_abs());
+            from = page.last_evaluated_key;
+            if from.is_none() {
+                return Ok(count);
+            }
+        }
+    }
+
     /// Keeps a message for `days`. Again on the same day is the same as once.
     pub async fn quarantine(
         &self,
@@ -31,16 +55,13 @@ impl Table {
         now: OffsetDateTime,
         days: u32,
     ) -> Result<(), StoreError> {
-        let date = now
-            .format(format_description!("[year]-[month]-[day]"))
-            .unwrap_or_default();
         let text = |text: &str| AttributeValue::S(text.to_owned());
         let expires_at = now + Duration::days(i64::from(days));
         let mut put = self
             .client
             .put_item()
             .table_name(&self.name)
-            .set_item(Some(key(format!("QUARANTINE#{date}"), &quarantined.digest)))
+            .set_item(Some(key(pk(now), &quarantined.digest)))
             .item("reason", text(&quarantined.reason))
             .item(
                 "quarantined_at",
@@ -58,7 +79,12 @@ impl Table {
         }
         put.send()
             .await
-            .map_err(StoreError::unavailable("quarantine a message"))?;
+            .map_err(StoreError::of("quarantine a message"))?;
         Ok(())
     }
+}
+
+fn pk(day: OffsetDateTime) -> String {
+    let date = day.format(format_description!("[year]-[month]-[day]"));
+    format!("QUARANTINE#{}", date.unwrap_or_default())
 }

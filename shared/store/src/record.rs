@@ -1,13 +1,12 @@
 //! Fleet records.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use aws_sdk_dynamodb::{operation::put_item::PutItemError, types::AttributeValue};
-use fleet::{Facts, FleetRef, SCHEMA, Stage};
+use fleet::{Decisions, Due, Facts, FleetRef, Record, SCHEMA, Standing};
 
 use crate::{
     StoreError, Table,
     batch::{Item, damaged, key, number, text},
+    due,
 };
 
 /// A fleet's record as it stands in the table.
@@ -15,84 +14,92 @@ use crate::{
 pub struct StoredRecord {
     /// The fleet.
     pub fleet: FleetRef,
-    /// What is known about it.
-    pub facts: Facts,
+    /// What is kept about it.
+    pub record: Record,
     /// Raised by one with each write; 0 if there is no record yet.
     pub version: u64,
+    /// To be looked at for a reason that doesn't follow from the record.
+    pub look: Option<Due>,
 }
 
-/// What became of a write.
+/// What became of a write on a condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Commit {
-    /// The record is written.
-    Written,
+pub enum Commit<T> {
+    /// It is written.
+    Written(T),
     /// Somebody else wrote first: read, fold and try again.
     Conflict,
 }
+
+/// A record as text: what an item of the table can hold, and what it costs.
+const LONGEST: usize = 380 * 1024;
 
 impl StoredRecord {
     /// The record of a fleet that has none.
     pub fn new(fleet: FleetRef) -> Self {
         Self {
             fleet,
-            facts: Facts::default(),
+            record: Record::default(),
             version: 0,
+            look: None,
         }
+    }
+
+    /// When it is due, by what follows from it or else by `look`.
+    fn due(&self, standing: &Standing) -> Option<Due> {
+        let soonest = standing.due.first().copied();
+        soonest.into_iter().chain(self.look).min()
     }
 }
 
 impl Table {
-    /// The records of the fleets that have one. One request per hundred fleets. A record that can't be read is an error
-    /// of its fleet alone.
-    pub async fn records(
+    /// Writes a record if its version is still `stored.version`; the written one has the next. Returns its size in bytes.
+    pub async fn commit(
         &self,
-        fleets: &BTreeSet<FleetRef>,
-    ) -> Result<BTreeMap<FleetRef, Result<StoredRecord, StoreError>>, StoreError> {
-        if fleets.is_empty() {
-            return Ok(BTreeMap::new());
+        stored: &StoredRecord,
+        standing: &Standing,
+    ) -> Result<Commit<usize>, StoreError> {
+        let pk = pk(&stored.fleet);
+        let unwritable = |error: serde_json::Error| damaged(&key(&pk, RECORD), error.to_string());
+        let facts = serde_json::to_string(&stored.record.facts).map_err(unwritable)?;
+        let decisions = serde_json::to_string(&stored.record.decisions).map_err(unwritable)?;
+        let bytes = facts.len() + decisions.len();
+        if bytes > LONGEST {
+            let fleet = stored.fleet.as_str().to_owned();
+            return Err(StoreError::TooLarge { fleet, bytes });
         }
-        let keys = fleets.iter().map(|fleet| key(pk(fleet), RECORD)).collect();
-        let mut records = BTreeMap::new();
-        for item in self.get_all("read records", keys).await? {
-            let fleet = text(&item, "fleet_ref")?;
-            let fleet = FleetRef::parse(fleet)
-                .ok_or_else(|| damaged(&item, "fleet_ref is none".to_owned()))?;
-            records.insert(fleet.clone(), read(fleet, &item));
-        }
-        Ok(records)
-    }
-
-    /// Writes a record if its version is still `record.version`; the written one has the next.
-    pub async fn commit(&self, record: &StoredRecord, stage: Stage) -> Result<Commit, StoreError> {
-        let facts = serde_json::to_string(&record.facts)
-            .map_err(|error| damaged(&key(pk(&record.fleet), RECORD), error.to_string()))?;
-        let put = self
+        let text = |text: &str| AttributeValue::S(text.to_owned());
+        let number = |number: u64| AttributeValue::N(number.to_string());
+        let mut put = self
             .client
             .put_item()
             .table_name(&self.name)
-            .set_item(Some(key(pk(&record.fleet), RECORD)))
-            .item(
-                "fleet_ref",
-                AttributeValue::S(record.fleet.as_str().to_owned()),
-            )
-            .item("schema", AttributeValue::N(SCHEMA.to_string()))
-            .item(
-                "version",
-                AttributeValue::N((record.version + 1).to_string()),
-            )
-            .item("stage", AttributeValue::S(stage.as_str().to_owned()))
+            .set_item(Some(key(&pk, RECORD)))
+            .item("fleet_ref", text(stored.fleet.as_str()))
+            .item("schema", number(u64::from(SCHEMA)))
+            .item("version", number(stored.version + 1))
+            .item("stage", text(standing.stage.as_str()))
             .item("facts", AttributeValue::S(facts));
-        let put = if record.version == 0 {
+        if !stored.record.decisions.is_empty() {
+            put = put.item("decisions", AttributeValue::S(decisions));
+        }
+        if let Some(look) = &stored.look {
+            let look = serde_json::to_string(look).map_err(unwritable)?;
+            put = put.item("look", AttributeValue::S(look));
+        }
+        if let Some(Due { at, .. }) = stored.due(standing) {
+            put = put
+                .item(due::SHARD, due::shard(&pk))
+                .item(due::AT, AttributeValue::N(at.0.to_string()));
+        }
+        let put = if stored.version == 0 {
             put.condition_expression("attribute_not_exists(pk)")
         } else {
             put.condition_expression("version = :version")
-                .expression_attribute_values(
-                    ":version",
-                    AttributeValue::N(record.version.to_string()),
-                )
+                .expression_attribute_values(":version", number(stored.version))
         };
         match put.send().await {
-            Ok(_) => Ok(Commit::Written),
+            Ok(_) => Ok(Commit::Written(bytes)),
             Err(error)
                 if matches!(
                     error.as_service_error(),
@@ -101,12 +108,12 @@ impl Table {
             {
                 Ok(Commit::Conflict)
             }
-            Err(error) => Err(StoreError::unavailable("write a record")(error)),
+            Err(error) => Err(StoreError::of("write a record")(error)),
         }
     }
 }
 
-fn read(fleet: FleetRef, item: &Item) -> Result<StoredRecord, StoreError> {
+pub(crate) fn read(fleet: FleetRef, item: &Item) -> Result<StoredRecord, StoreError> {
     let schema: u32 = number(item, "schema")?;
     if schema > SCHEMA {
         return Err(StoreError::NewerSchema {
@@ -114,17 +121,37 @@ fn read(fleet: FleetRef, item: &Item) -> Result<StoredRecord, StoreError> {
             schema,
         });
     }
-    let facts = serde_json::from_str(text(item, "facts")?)
-        .map_err(|error| damaged(item, format!("facts: {error}")))?;
+    let part = |name: &'static str| match item.get(name) {
+        Some(_) => text(item, name).map(Some),
+        None => Ok(None),
+    };
+    let unreadable = |name: &'static str| {
+        move |error: serde_json::Error| damaged(item, format!("{name}: {error}"))
+    };
+    let facts: Facts = serde_json::from_str(text(item, "facts")?).map_err(unreadable("facts"))?;
+    let decisions: Option<Decisions> = part("decisions")?
+        .map(serde_json::from_str)
+        .transpose()
+        .map_err(unreadable("decisions"))?;
+    let look = part("look")?.map(serde_json::from_str).transpose();
     Ok(StoredRecord {
         fleet,
-        facts,
+        record: Record {
+            facts,
+            decisions: decisions.unwrap_or_default(),
+        },
         version: number(item, "version")?,
+        look: look.map_err(unreadable("look"))?,
     })
 }
 
-fn pk(fleet: &FleetRef) -> String {
+pub(crate) fn pk(fleet: &FleetRef) -> String {
     format!("FLEET#{fleet}")
 }
 
-const RECORD: &str = "RECORD";
+/// The fleet whose partition this is.
+pub(crate) fn fleet_of(pk: &str) -> Option<FleetRef> {
+    FleetRef::parse(pk.strip_prefix("FLEET#")?)
+}
+
+pub(crate) const RECORD: &str = "RECORD";

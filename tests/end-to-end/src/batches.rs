@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use aws_sdk_dynamodb::config::{Credentials, SharedCredentialsProvider};
 use event_processor::{Processor, Settings, Translation, translate};
-use fleet::{Facts, FleetRef, Stage, Timestamp};
+use fleet::{Facts, FleetRef, Stage};
 use local::{aws, runtime_api::Function, wire::Fault};
 use queue::EventsQueue;
 use serde_json::{Value, json};
@@ -13,7 +13,10 @@ use startup::Patience;
 use store::Table;
 use time::OffsetDateTime;
 
-use crate::backend::{Backend, KEY, TABLE, delivery_of, items, kinds, outcomes, status};
+use crate::{
+    backend::{Backend, KEY, TABLE, delivery_of, items, kinds, outcomes, status},
+    oracle,
+};
 
 fn fleet(n: usize) -> Fleet {
     let invited_at = OffsetDateTime::now_utc() - Duration::from_secs(600);
@@ -68,14 +71,14 @@ fn failures(answer: &Value) -> Vec<String> {
 
 fn record<'a>(items: &'a [Value], fleet_ref: &str) -> &'a Value {
     let pk = format!("FLEET#{fleet_ref}");
-    items.iter().find(|item| item["pk"]["S"] == *pk).unwrap()
+    let record = |item: &&Value| item["pk"]["S"] == *pk && item["sk"]["S"] == "RECORD";
+    items.iter().find(record).unwrap()
 }
 
 fn stage_of(items: &[Value], fleet_ref: &str) -> Stage {
     let facts = record(items, fleet_ref)["facts"]["S"].as_str().unwrap();
     let facts: Facts = serde_json::from_str(facts).unwrap();
-    let now = OffsetDateTime::now_utc().unix_timestamp() * 1000;
-    facts.stage(Timestamp(now))
+    oracle::standing(&facts).stage
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -203,10 +206,11 @@ async fn children_before_their_parents_wait_and_are_set_free() {
         let none = failed(&processor, &batch([bodies[index].as_str()])).await;
         assert_eq!(none, [] as [String; 0]);
     }
-    assert_eq!(outcomes(&processor), ["parked", "parked", "parked"]);
+    // The schedule's state rests with its connection, which is all that it names.
+    assert_eq!(outcomes(&processor), ["applied", "parked", "parked"]);
     assert_eq!(
         kinds(&backend.items().await),
-        BTreeSet::from(["PARKED".to_owned()])
+        BTreeSet::from(["LINKS", "PARKED"].map(str::to_owned))
     );
     // The agreement knows the fleet, and frees all three in a chain.
     assert_eq!(
@@ -214,8 +218,9 @@ async fn children_before_their_parents_wait_and_are_set_free() {
         [] as [String; 0]
     );
     let items = backend.items().await;
-    let expected = ["LINKS", "RECORD"].map(str::to_owned);
+    let expected = ["HISTORY", "LINKS", "RECORD"].map(str::to_owned);
     assert_eq!(kinds(&items), BTreeSet::from(expected));
+    assert!(!items.iter().any(|item| !item["waiting"].is_null()));
     assert_eq!(stage_of(&items, "FLEET-1"), Stage::Connected);
     let facts = record(&items, "FLEET-1")["facts"]["S"].as_str().unwrap();
     assert!(facts.contains("schedules"), "{facts}");
@@ -333,7 +338,7 @@ async fn what_says_nothing_is_told_from_what_cannot_be_ordered() {
     // What is too large to be parked or quarantined ends in the dead-letter queue, which keeps it.
     assert_eq!(failed(&processor, &whole).await, ["message-2"]);
     let expected = [
-        "quarantined",
+        "applied",
         "quarantined",
         "retried",
         "ignored",
@@ -345,12 +350,30 @@ async fn what_says_nothing_is_told_from_what_cannot_be_ordered() {
     let items = backend.items().await;
     assert_eq!(stage_of(&items, "FLEET-1"), Stage::Invited);
     let reasons = items.iter().filter_map(|item| item["reason"]["S"].as_str());
-    let reasons: BTreeSet<&str> = reasons.collect();
-    let expected = [
-        "an id is longer than any of Catena's",
-        "it has neither a time of its own nor an id with one",
-    ];
-    assert_eq!(reasons, BTreeSet::from(expected));
+    let reasons: Vec<&str> = reasons.collect();
+    assert_eq!(reasons, ["an id is longer than any of Catena's"]);
+    // What has no time changes no fact; it says that somebody should look.
+    let record = record(&items, "FLEET-1");
+    assert!(
+        !record["facts"]["S"]
+            .as_str()
+            .unwrap()
+            .contains("agreements")
+    );
+    let look: Value = serde_json::from_str(record["look"]["S"].as_str().unwrap()).unwrap();
+    assert_eq!(look["why"], "hint");
+    let due_at = record["due_at"]["N"].as_str().unwrap();
+    assert_eq!(look["at"].to_string(), due_at);
+    // Again is the same as once, until somebody has looked.
+    let version = record["version"].clone();
+    assert_eq!(
+        failed(&processor, &batch([bodies[0].as_str()])).await,
+        [] as [String; 0]
+    );
+    assert_eq!(
+        self::record(&backend.items().await, "FLEET-1")["version"],
+        version
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -386,18 +409,25 @@ async fn repeats_write_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_batch_costs_one_read_of_links_one_of_records_and_a_write_per_fleet() {
+async fn a_batch_costs_one_read_a_write_of_histories_and_one_per_fleet() {
     let backend = Backend::start().await;
-    let created: Vec<Envelope> = (0..10)
-        .map(|n| events::invitation_viewed(&fleet(n % 5), OffsetDateTime::now_utc()))
+    let fleets: Vec<Fleet> = (0..5).map(fleet).collect();
+    let viewed: Vec<Envelope> = (0..10)
+        .map(|n| events::invitation_viewed(&fleets[n % 5], OffsetDateTime::now_utc()))
         .collect();
-    let bodies = bodies(&backend, &created, Duration::ZERO).await;
+    let bodies = bodies(&backend, &viewed, Duration::ZERO).await;
     backend.wire.reset();
     let processor = backend.function("event-processor", &[]).await;
     let whole = batch(bodies.iter().map(String::as_str));
     assert_eq!(failed(&processor, &whole).await, [] as [String; 0]);
-    assert_eq!(backend.wire.count("function", "dynamodb:BatchGetItem"), 2);
-    assert_eq!(backend.wire.count("function", "dynamodb:PutItem"), 5);
+    // And once per fleet that its invitation belongs to it.
+    let count = |action: &str| {
+        backend
+            .wire
+            .count("function", &format!("dynamodb:{action}"))
+    };
+    let actions = ["BatchGetItem", "UpdateItem", "BatchWriteItem", "PutItem"];
+    assert_eq!(actions.map(count), [1, 5, 1, 5]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -406,7 +436,7 @@ async fn what_the_table_refuses_comes_again() {
     let bodies = bodies(&backend, &events::onboarding(&fleet(1)), Duration::ZERO).await;
     let whole = batch(bodies.iter().map(String::as_str));
     let every: Vec<String> = (0..6).map(|n| format!("message-{n}")).collect();
-    for action in ["BatchGetItem", "UpdateItem", "PutItem"] {
+    for action in ["BatchGetItem", "UpdateItem", "BatchWriteItem", "PutItem"] {
         let processor = backend.function("event-processor", &[]).await;
         let fault = Fault::error(500, "InternalServerError");
         backend

@@ -9,4 +9,5 @@ mod answers;
 mod backend;
 mod batches;
 mod keys;
+mod oracle;
 mod stack;

@@ -1,0 +1,131 @@
+//! What led to a record: every observation that was news to it, kept for a while.
+
+use std::collections::BTreeSet;
+
+use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, WriteRequest};
+use fleet::{FleetRef, Observation, Timestamp};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use serde::{Deserialize, Serialize};
+use time::{Duration, OffsetDateTime};
+
+use crate::{
+    StoreError, Table,
+    batch::{CONCURRENCY, ROUNDS, damaged, key, text},
+    due::millis,
+    record::pk,
+};
+
+/// News that one event brought.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HistoryEntry {
+    /// The event's name, or what else told it.
+    pub event: String,
+    /// The event's id at Catena.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// When it came.
+    pub received: Timestamp,
+    /// What it said that wasn't known.
+    pub news: Vec<Observation>,
+}
+
+/// The most items that one BatchWriteItem writes (AWS).
+const MOST: usize = 25;
+
+impl Table {
+    /// Adds entries to fleets' histories, kept for `days`: one item per fleet. It goes before the record, so that no record
+    /// holds what its history doesn't; what is written twice because of a crash between the two is read back once.
+    pub async fn remember(
+        &self,
+        news: &[(&FleetRef, Vec<HistoryEntry>)],
+        now: OffsetDateTime,
+        days: u32,
+    ) -> Result<(), StoreError> {
+        let expires_at = now + Duration::days(i64::from(days));
+        let mut requests = Vec::new();
+        for (fleet, entries) in news {
+            let sk = format!("{HISTORY}{:013}#{:08x}", millis(now), fastrand::u32(..));
+            let entries = serde_json::to_string(entries)
+                .map_err(|error| damaged(&key(pk(fleet), &sk), error.to_string()))?;
+            let mut item = key(pk(fleet), sk);
+            item.insert("entries".to_owned(), AttributeValue::S(entries));
+            let expires_at = AttributeValue::N(expires_at.unix_timestamp().to_string());
+            item.insert("expires_at".to_owned(), expires_at);
+            let put = PutRequest::builder().set_item(Some(item)).build();
+            let put = put.map_err(|error| StoreError::Unavailable {
+                operation: REMEMBER,
+                source: Box::new(error),
+            })?;
+            requests.push(WriteRequest::builder().put_request(put).build());
+        }
+        let chunks: Vec<_> = requests.chunks(MOST).map(<[_]>::to_vec).collect();
+        stream::iter(chunks)
+            .map(|chunk| self.write_chunk(chunk))
+            .buffer_unordered(CONCURRENCY)
+            .try_collect()
+            .await
+    }
+
+    /// A fleet's history, each observation once, in the order in which things happened.
+    pub async fn history(&self, fleet: &FleetRef) -> Result<Vec<HistoryEntry>, StoreError> {
+        let mut seen = BTreeSet::new();
+        let mut history: Vec<HistoryEntry> = Vec::new();
+        let mut from = None;
+        loop {
+            let page = self
+                .client
+                .query()
+                .table_name(&self.name)
+                .consistent_read(true)
+                .key_condition_expression("pk = :pk AND begins_with(sk, :sk)")
+                .expression_attribute_values(":pk", AttributeValue::S(pk(fleet)))
+                .expression_attribute_values(":sk", AttributeValue::S(HISTORY.to_owned()))
+                .set_exclusive_start_key(from)
+                .send()
+                .await
+                .map_err(StoreError::of("read a history"))?;
+            for item in page.items() {
+                let entries: Vec<HistoryEntry> = serde_json::from_str(text(item, "entries")?)
+                    .map_err(|error| damaged(item, format!("entries: {error}")))?;
+                for mut entry in entries {
+                    entry.news.retain(|news| seen.insert(news.clone()));
+                    if !entry.news.is_empty() {
+                        history.push(entry);
+                    }
+                }
+            }
+            from = page.last_evaluated_key;
+            if from.is_none() {
+                history.sort_by_key(|entry| entry.news.iter().map(|news| news.at).max());
+                return Ok(history);
+            }
+        }
+    }
+
+    async fn write_chunk(&self, mut left: Vec<WriteRequest>) -> Result<(), StoreError> {
+        for round in 0..ROUNDS {
+            if round > 0 {
+                tokio::time::sleep(std::time::Duration::from_millis(25 << round)).await;
+            }
+            let answer = self
+                .client
+                .batch_write_item()
+                .request_items(&self.name, left)
+                .send()
+                .await
+                .map_err(StoreError::of(REMEMBER))?;
+            let unprocessed = answer.unprocessed_items.into_iter().flatten();
+            left = unprocessed.flat_map(|(_, requests)| requests).collect();
+            if left.is_empty() {
+                return Ok(());
+            }
+        }
+        Err(StoreError::Unavailable {
+            operation: REMEMBER,
+            source: "some items were left unwritten after several requests".into(),
+        })
+    }
+}
+
+const HISTORY: &str = "HISTORY#";
+const REMEMBER: &str = "write a history";

@@ -1,0 +1,95 @@
+//! Events whose fleet isn't known yet.
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use time::{Duration, OffsetDateTime};
+
+use crate::{
+    Key, StoreError, Table,
+    batch::{key, text},
+    due::{self, millis},
+};
+
+/// An event that waits under a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parked {
+    /// Where it waits.
+    pub key: Key,
+    /// Tells it from others there; the same event has the same digest.
+    pub digest: String,
+    /// The event, as the caller wrote it.
+    pub body: String,
+}
+
+impl Parked {
+    /// The longest body that can be parked, in bytes: an item holds 400 KB (AWS).
+    pub const LONGEST_BODY: usize = 350 * 1024;
+    /// After so long nobody will set it free by chance: it is due to be looked at.
+    pub const PATIENCE: Duration = Duration::minutes(15);
+}
+
+impl Table {
+    /// Puts an event under its key. Again is the same as once. Who parks then says so with a
+    /// [`KeyChange`](crate::KeyChange), and so sees a link that came meanwhile.
+    pub async fn park(&self, parked: &Parked, now: OffsetDateTime) -> Result<(), StoreError> {
+        let pk = parked.key.to_string();
+        let due_at = millis(now + Parked::PATIENCE);
+        self.client
+            .put_item()
+            .table_name(&self.name)
+            .set_item(Some(key(&pk, format!("{PARKED}{}", parked.digest))))
+            .item(due::SHARD, due::shard(&pk))
+            .item(due::AT, AttributeValue::N(due_at.to_string()))
+            .item("body", AttributeValue::S(parked.body.clone()))
+            .send()
+            .await
+            .map_err(StoreError::of("park an event"))?;
+        Ok(())
+    }
+
+    /// All that waits under a key.
+    pub async fn parked(&self, under: &Key) -> Result<Vec<Parked>, StoreError> {
+        let mut parked = Vec::new();
+        let mut from = None;
+        loop {
+            let page = self
+                .client
+                .query()
+                .table_name(&self.name)
+                .consistent_read(true)
+                .key_condition_expression("pk = :pk AND begins_with(sk, :sk)")
+                .expression_attribute_values(":pk", AttributeValue::S(under.to_string()))
+                .expression_attribute_values(":sk", AttributeValue::S(PARKED.to_owned()))
+                .set_exclusive_start_key(from)
+                .send()
+                .await
+                .map_err(StoreError::of("read parked events"))?;
+            for item in page.items() {
+                let sk = text(item, "sk")?;
+                parked.push(Parked {
+                    key: under.clone(),
+                    digest: sk.trim_start_matches(PARKED).to_owned(),
+                    body: text(item, "body")?.to_owned(),
+                });
+            }
+            from = page.last_evaluated_key;
+            if from.is_none() {
+                return Ok(parked);
+            }
+        }
+    }
+
+    /// Takes an event away once it is in its records. Again is the same as once.
+    pub async fn unpark(&self, parked: &Parked) -> Result<(), StoreError> {
+        let item = key(parked.key.to_string(), format!("{PARKED}{}", parked.digest));
+        self.client
+            .delete_item()
+            .table_name(&self.name)
+            .set_key(Some(item))
+            .send()
+            .await
+            .map_err(StoreError::of("remove a parked event"))?;
+        Ok(())
+    }
+}
+
+pub(crate) const PARKED: &str = "PARKED#";
