@@ -48,6 +48,7 @@ fn run(arguments: &[String]) -> Result<(), Error> {
             local(arguments)
         }
         "test" => test(rest),
+        "drill" => drill(rest),
         "check" => check::run(rest),
         "package" => package::run(rest),
         other => Err(Error::new(format!(
@@ -83,18 +84,11 @@ fn local(arguments: &[String]) -> Result<(), Error> {
 }
 
 fn test(arguments: &[String]) -> Result<(), Error> {
-    tools::venv("local")?;
-    step::run(
-        "build",
-        // With the functions' binaries, which `cargo test` alone would leave as they are.
-        step::cargo().args(["build", "--workspace", "--all-targets"]),
-        "mend what the compiler says above",
-    )?;
-    let mut tests = step::cargo();
-    tests
-        .args(["test", "--workspace", "--no-fail-fast"])
-        .args(arguments)
-        .env("KINGPIN_TOOLS", tools::folder());
+    if arguments.iter().any(|argument| argument == EXHAUSTIVE) {
+        return exhaustive(arguments);
+    }
+    let mut tests = built_tests(&["--no-fail-fast"])?;
+    tests.args(arguments);
     let start = Instant::now();
     let mut sum = Sum::default();
     let passed = step::followed(
@@ -106,6 +100,57 @@ fn test(arguments: &[String]) -> Result<(), Error> {
     println!("{} passed, {} failed", sum.passed, sum.failed);
     passed
 }
+
+/// All orders, where the other tests take a part of them.
+fn exhaustive(arguments: &[String]) -> Result<(), Error> {
+    if arguments.len() > 1 {
+        return Err(Error::new(format!(
+            "`test {EXHAUSTIVE}` takes no other argument."
+        )));
+    }
+    let mut tests = built_tests(&["--test", "end-to-end"])?;
+    tests
+        .args(["--", "orders::", "--nocapture"])
+        .env("KINGPIN_EXHAUSTIVE", "1");
+    step::followed(&mut tests, |_| {}, "see the failed test above")
+}
+
+/// The long form of one of the end-to-end tests' drills.
+fn drill(arguments: &[String]) -> Result<(), Error> {
+    let name = match arguments {
+        [name] if DRILLS.contains(&name.as_str()) => name,
+        _ => {
+            let names = DRILLS.join(", ");
+            return Err(Error::new(format!("`drill` takes one name: {names}.")));
+        }
+    };
+    let mut tests = built_tests(&["--test", "end-to-end"])?;
+    tests
+        .args(["--", "--exact", &format!("drills::{name}"), "--nocapture"])
+        .env("KINGPIN_DRILL", "long");
+    step::followed(&mut tests, |_| {}, "see what the drill says above")
+}
+
+/// `cargo test` of the workspace, with everything built that its tests run.
+fn built_tests(options: &[&str]) -> Result<Command, Error> {
+    tools::venv("local")?;
+    step::run(
+        "build",
+        // With the functions' binaries, which `cargo test` alone would leave as they are.
+        step::cargo().args(["build", "--workspace", "--all-targets"]),
+        "mend what the compiler says above",
+    )?;
+    let mut tests = step::cargo();
+    tests
+        .args(["test", "--workspace"])
+        .args(options)
+        .env("KINGPIN_TOOLS", tools::folder());
+    Ok(tests)
+}
+
+/// The functions in `tests/end-to-end/src/drills.rs`.
+const DRILLS: [&str; 3] = ["shuffle", "conflicts", "crashes"];
+const EXHAUSTIVE: &str = "--exhaustive";
 
 /// `cargo test` says how each of its programs went; this is all of them.
 #[derive(Default)]
@@ -147,6 +192,12 @@ cargo xtask <command>
              --folder FOLDER      where stack.json and logs go (target/local); stacks that share a
                                   folder share stack.json, which is the newest one's
   test     run all tests; what follows goes to `cargo test --workspace`
+             --exhaustive         all orders of an onboarding's nine events instead
+  drill    one of the drills that the tests run in a short form, in its long form:
+             shuffle              300 fleets' events out of order and repeated; one event 1,000
+                                  times at once
+             conflicts            1,000 events of one fleet while 200 others are onboarded
+             crashes              500 fleets while the processor is killed at random moments
   check    formatting, lints, documentation, dependencies, template
              --list               what it consists of
              --only NAME,NAME     some of it

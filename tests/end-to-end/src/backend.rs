@@ -127,6 +127,73 @@ impl Backend {
         }
     }
 
+    /// Gives the queue a dead-letter queue, as the template does, and a visibility time-out; returns the former's URL.
+    pub(crate) async fn dead_letter_queue(&self, receptions: u32, visibility: Duration) -> String {
+        let made = json!({ "QueueName": "dead-letters" });
+        let made = self.aws.sqs("CreateQueue", made).await.unwrap();
+        let url = made["QueueUrl"].as_str().unwrap().to_owned();
+        let ask = json!({ "QueueUrl": url, "AttributeNames": ["QueueArn"] });
+        let found = self.aws.sqs("GetQueueAttributes", ask).await.unwrap();
+        let redrive = json!({
+            "deadLetterTargetArn": found["Attributes"]["QueueArn"],
+            "maxReceiveCount": receptions,
+        });
+        let attributes = json!({
+            "RedrivePolicy": redrive.to_string(),
+            "VisibilityTimeout": visibility.as_secs().to_string(),
+        });
+        let set = json!({ "QueueUrl": self.queue_url, "Attributes": attributes });
+        self.aws.sqs("SetQueueAttributes", set).await.unwrap();
+        url
+    }
+
+    /// Puts messages on the queue.
+    pub(crate) async fn send(&self, bodies: Vec<String>) {
+        for bodies in bodies.chunks(10) {
+            let entry = |(index, body): (usize, &String)| json!({ "Id": index.to_string(), "MessageBody": body });
+            let entries: Vec<Value> = bodies.iter().enumerate().map(entry).collect();
+            let send = json!({ "QueueUrl": self.queue_url, "Entries": entries });
+            let sent = self.aws.sqs("SendMessageBatch", send).await.unwrap();
+            assert_eq!(sent["Successful"].as_array().unwrap().len(), bodies.len());
+        }
+    }
+
+    /// Receives up to ten messages, as records of Lambda's event.
+    pub(crate) async fn receive(&self) -> Vec<Value> {
+        let receive = json!({
+            "QueueUrl": self.queue_url,
+            "MaxNumberOfMessages": 10,
+            "AttributeNames": ["ApproximateReceiveCount"],
+        });
+        let received = self.aws.sqs("ReceiveMessage", receive).await.unwrap();
+        let record = |message: &Value| {
+            json!({
+                "messageId": message["MessageId"],
+                "receiptHandle": message["ReceiptHandle"],
+                "body": message["Body"],
+                "attributes": message["Attributes"],
+                "messageAttributes": {},
+                "eventSource": "aws:sqs",
+            })
+        };
+        let messages = received["Messages"].as_array();
+        messages.into_iter().flatten().map(record).collect()
+    }
+
+    /// Deletes messages that were received.
+    pub(crate) async fn delete(&self, records: impl Iterator<Item = &Value>) {
+        for record in records {
+            let delete =
+                json!({ "QueueUrl": self.queue_url, "ReceiptHandle": record["receiptHandle"] });
+            self.aws.sqs("DeleteMessage", delete).await.unwrap();
+        }
+    }
+
+    /// Messages on a queue, those in flight included.
+    pub(crate) async fn depth(&self, url: &str) -> usize {
+        depth(&self.aws, url).await
+    }
+
     /// All items of the table.
     pub(crate) async fn items(&self) -> Vec<Value> {
         items(&self.aws, TABLE).await
@@ -136,6 +203,18 @@ impl Backend {
     pub(crate) fn env() -> startup::Env {
         startup::Env::from_vars([("AWS_REGION".to_owned(), aws::REGION.to_owned())])
     }
+}
+
+/// Messages on a queue, those in flight included.
+pub(crate) async fn depth(aws: &Aws, url: &str) -> usize {
+    let names = [
+        "ApproximateNumberOfMessages",
+        "ApproximateNumberOfMessagesNotVisible",
+    ];
+    let ask = json!({ "QueueUrl": url, "AttributeNames": names });
+    let found = aws.sqs("GetQueueAttributes", ask).await.unwrap();
+    let count = |name: &str| found["Attributes"][name].as_str().unwrap().parse::<usize>();
+    names.into_iter().map(|name| count(name).unwrap()).sum()
 }
 
 pub(crate) async fn items(aws: &Aws, table: &str) -> Vec<Value> {

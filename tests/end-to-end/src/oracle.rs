@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use catena::{Content, Delivery, Instant, Keyring, SigningKey};
+use catena::{Content, Delivery, Instant, Keyring, Scrubbed, SigningKey};
 use event_processor::{Translation, translate};
 use fleet::{Fact, Facts, Policy, Record, Standing, Timestamp};
 use simulator::Envelope;
@@ -45,8 +45,19 @@ pub(crate) fn oracle(envelopes: &[Envelope]) -> BTreeMap<String, Facts> {
     facts
 }
 
-/// What an envelope says, by the way of a delivery: signed, verified, scrubbed, typed.
+/// What an envelope says, by the way of a delivery.
 pub(crate) fn translations(envelope: &Envelope) -> Vec<Translation> {
+    let Content::Envelope(envelope) = scrubbed(envelope).content else {
+        panic!("not an envelope");
+    };
+    let events = envelope.events();
+    events
+        .map(|(index, event)| translate(&event.unwrap(), &envelope, index))
+        .collect()
+}
+
+/// What is left of an envelope that was signed, sent, verified and scrubbed.
+pub(crate) fn scrubbed(envelope: &Envelope) -> Scrubbed {
     let key = "a-key-of-the-oracle-alone";
     let keyring = Keyring::shared(SigningKey::new(key));
     let now = OffsetDateTime::now_utc();
@@ -58,13 +69,7 @@ pub(crate) fn translations(envelope: &Envelope) -> Vec<Translation> {
         .map(|(name, value)| (name.as_str(), value.as_bytes()));
     let delivery = Delivery::parse(headers, &delivery.body).unwrap();
     let verified = delivery.verify(&keyring, Instant::from(now)).unwrap();
-    let Content::Envelope(envelope) = verified.scrub().content else {
-        panic!("not an envelope");
-    };
-    let events = envelope.events();
-    events
-        .map(|(index, event)| translate(&event.unwrap(), &envelope, index))
-        .collect()
+    verified.scrub()
 }
 
 /// What follows from facts now, by the default policy.

@@ -5,27 +5,28 @@ use std::{
     time::Duration,
 };
 
-use fleet::Stage;
+use fleet::Facts;
 use futures_util::{StreamExt, stream};
 use local::{Options, Stack, template::Template, wire::Fault};
 use serde_json::{Value, json};
 use simulator::{Envelope, Faults, Fleet, Outcome, Scenario, events};
+use store::HistoryEntry;
 use tempfile::TempDir;
 use time::OffsetDateTime;
 
 use crate::{
-    backend::{items, kinds},
-    oracle::{self, oracle},
+    backend::{depth, items, kinds},
+    oracle::oracle,
 };
 
 /// A stack and the folder of its `stack.json`.
-struct Running {
-    stack: Stack,
+pub(crate) struct Running {
+    pub(crate) stack: Stack,
     _folder: TempDir,
 }
 
 impl Running {
-    async fn start(environment: &[(&str, &str)]) -> Self {
+    pub(crate) async fn start(environment: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         let options = Options {
@@ -40,11 +41,11 @@ impl Running {
         }
     }
 
-    async fn items(&self) -> Vec<Value> {
+    pub(crate) async fn items(&self) -> Vec<Value> {
         items(&self.stack.aws, self.stack.table().unwrap()).await
     }
 
-    fn outcomes(&self, package: &str) -> BTreeMap<String, usize> {
+    pub(crate) fn outcomes(&self, package: &str) -> BTreeMap<String, usize> {
         let mut outcomes = BTreeMap::new();
         for line in self.stack.log_records(package) {
             if let Some(outcome) = line["outcome"].as_str() {
@@ -55,7 +56,7 @@ impl Running {
     }
 
     /// Waits until everything that ingest queued has its final outcome.
-    async fn settled(&self, limit: Duration) -> BTreeMap<String, usize> {
+    pub(crate) async fn settled(&self, limit: Duration) -> BTreeMap<String, usize> {
         let give_up = std::time::Instant::now() + limit;
         loop {
             let queued = self.outcomes("webhook-ingest").get("queued").copied();
@@ -75,48 +76,22 @@ impl Running {
         }
     }
 
-    async fn dead_letters(&self) -> usize {
+    pub(crate) async fn dead_letters(&self) -> usize {
         let url = self
             .stack
             .deployment
             .output("EventsDeadLetterQueueUrl")
             .unwrap();
-        let names = [
-            "ApproximateNumberOfMessages",
-            "ApproximateNumberOfMessagesNotVisible",
-        ];
-        let ask = json!({ "QueueUrl": url, "AttributeNames": names });
-        let found = self.stack.aws.sqs("GetQueueAttributes", ask).await.unwrap();
-        let count = |name: &str| {
-            found["Attributes"][name]
-                .as_str()
-                .unwrap()
-                .parse::<usize>()
-                .unwrap()
-        };
-        names.into_iter().map(count).sum()
+        depth(&self.stack.aws, url).await
     }
 
-    /// Every fleet's facts in the table equal those that the same events give without any of this.
-    async fn assert_equal_to_oracle(&self, fleets: &[Fleet], envelopes: &[Envelope]) {
-        let items = self.items().await;
-        assert!(
-            !kinds(&items).contains("PARKED"),
-            "something is left parked"
-        );
-        let expected = oracle(envelopes);
-        for fleet in fleets {
-            let pk = format!("FLEET#{}", fleet.fleet_ref);
-            let record = |item: &&Value| item["pk"]["S"] == *pk && item["sk"]["S"] == "RECORD";
-            let item = items.iter().find(record).unwrap();
-            let facts = &expected[&fleet.fleet_ref];
-            assert_eq!(oracle::standing(facts).stage, Stage::Connected);
-            let expected = serde_json::to_string(facts).unwrap();
-            assert_eq!(item["facts"]["S"].as_str(), Some(expected.as_str()), "{pk}");
-        }
+    /// Every fleet's facts in the table equal those that the same events give without any of this, and follow from its
+    /// history.
+    pub(crate) async fn assert_equal_to_oracle(&self, fleets: &[Fleet], envelopes: &[Envelope]) {
+        assert_equal_to_oracle(&self.items().await, fleets, envelopes);
     }
 
-    async fn deliver(&self, envelopes: &[Envelope], repeat: bool) {
+    pub(crate) async fn deliver(&self, envelopes: &[Envelope], repeat: bool) {
         let faults = Faults {
             repeat,
             ..Faults::default()
@@ -131,7 +106,39 @@ impl Running {
     }
 }
 
-fn fleets(count: usize) -> Vec<Fleet> {
+/// See [`Running::assert_equal_to_oracle`].
+pub(crate) fn assert_equal_to_oracle(items: &[Value], fleets: &[Fleet], envelopes: &[Envelope]) {
+    assert!(!kinds(items).contains("PARKED"), "something is left parked");
+    let waiting = items.iter().find(|item| !item["waiting"].is_null());
+    assert_eq!(waiting, None, "something is said to wait");
+    let expected = oracle(envelopes);
+    let mut records = BTreeMap::new();
+    let mut histories: BTreeMap<&str, Facts> = BTreeMap::new();
+    for item in items {
+        let (pk, sk) = (
+            item["pk"]["S"].as_str().unwrap(),
+            item["sk"]["S"].as_str().unwrap(),
+        );
+        if sk == "RECORD" {
+            records.insert(pk, item["facts"]["S"].as_str().unwrap());
+        } else if sk.starts_with("HISTORY#") {
+            let entries = item["entries"]["S"].as_str().unwrap();
+            let entries: Vec<HistoryEntry> = serde_json::from_str(entries).unwrap();
+            let news = entries.iter().flat_map(|entry| &entry.news);
+            let known = histories.remove(pk).unwrap_or_default();
+            histories.insert(pk, news.fold(known, |facts, news| facts.fold(news)));
+        }
+    }
+    for fleet in fleets {
+        let pk = format!("FLEET#{}", fleet.fleet_ref);
+        let expected = serde_json::to_string(&expected[&fleet.fleet_ref]).unwrap();
+        assert_eq!(records.get(pk.as_str()), Some(&expected.as_str()), "{pk}");
+        let told = serde_json::to_string(&histories[pk.as_str()]).unwrap();
+        assert_eq!(told, expected, "the history of {pk}");
+    }
+}
+
+pub(crate) fn fleets(count: usize) -> Vec<Fleet> {
     let invited_at = OffsetDateTime::now_utc() - Duration::from_secs(600);
     (1..=count)
         .map(|n| Fleet::new(&format!("FLEET-{n:03}"), invited_at))

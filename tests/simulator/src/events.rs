@@ -33,12 +33,32 @@ pub fn onboarding(fleet: &Fleet) -> Vec<Envelope> {
     ]
 }
 
+/// The nominal sequence with a change of mind: the fleet declines, the partner invites it again by the same invitation
+/// (contract 3.1), the fleet looks again and accepts. Nine events.
+pub fn onboarding_on_second_thoughts(fleet: &Fleet) -> Vec<Envelope> {
+    let after = |seconds| fleet.invited_at + Duration::seconds(seconds);
+    let mut events = vec![
+        invitation_created(fleet, after(0)),
+        invitation_viewed(fleet, after(2)),
+        invitation_declined(fleet, after(4)),
+        invitation_reopened(fleet, after(8)),
+    ];
+    events.extend(onboarding(fleet).into_iter().skip(1));
+    events
+}
+
 /// How long [`onboarding`] takes in business time.
 pub(crate) const ONBOARDING: Duration = Duration::seconds(49);
 
 /// The partner created the invitation.
 pub fn invitation_created(fleet: &Fleet, at: OffsetDateTime) -> Envelope {
     invitation(fleet, at, "invitation.created", json!({}))
+}
+
+/// The partner invited the fleet again: Catena refreshed the invitation that it has (contract 3.1).
+pub fn invitation_reopened(fleet: &Fleet, at: OffsetDateTime) -> Envelope {
+    let refreshed = json!({ "expires_at": text(at + Duration::hours(168)) });
+    invitation(fleet, at, "invitation.created", refreshed)
 }
 
 /// Catena sent the invitation by e-mail.
