@@ -14,3 +14,4 @@ mod keys;
 mod oracle;
 mod orders;
 mod stack;
+mod translations;

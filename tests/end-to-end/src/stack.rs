@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use fleet::Facts;
+use fleet::{Facts, Policy};
 use futures_util::{StreamExt, stream};
 use local::{Options, Stack, template::Template, wire::Fault};
 use serde_json::{Value, json};
@@ -415,4 +415,27 @@ fn metric_filters_count_outcomes_that_exist() {
         "unmatched-known",
     ];
     assert_eq!(outcomes, BTreeSet::from(printed));
+}
+
+#[test]
+fn functions_and_operators_compute_by_one_policy_whose_defaults_are_the_codes() {
+    let template = Template::read(&Options::default().template).unwrap();
+    let template = template.json();
+    let output = &template["Outputs"]["Policy"]["Value"];
+    for (name, resource) in template["Resources"].as_object().unwrap() {
+        let policy = &resource["Properties"]["Environment"]["Variables"]["POLICY"];
+        assert!(policy.is_null() || policy == output, "{name}");
+    }
+    let mut text = output["Fn::Sub"].as_str().unwrap().to_owned();
+    for (name, parameter) in template["Parameters"].as_object().unwrap() {
+        let default = &parameter["Default"];
+        let default = default.as_str().map_or(default.to_string(), str::to_owned);
+        text = text.replace(&format!("${{{name}}}"), &default);
+    }
+    let policy: Policy = serde_json::from_str(&text).unwrap();
+    assert_eq!(policy, Policy::default());
+    assert_eq!(
+        serde_json::to_value(policy).unwrap(),
+        serde_json::from_str::<Value>(&text).unwrap()
+    );
 }
