@@ -69,9 +69,16 @@ impl Commits<'_> {
         let news = drafts
             .iter()
             .map(|(fleet, _, draft)| (*fleet, draft.entries.clone()));
-        self.remember(news.collect()).await?;
+        let remembered = match self.remember(news.collect()).await {
+            Ok(()) => true,
+            // One of them can't be written: then each on its own, so that it harms no other.
+            Err(error) if error.is_lasting() => false,
+            Err(error) => return Err(error),
+        };
         let writes = drafts.into_iter().map(|(fleet, shares, draft)| async move {
-            (fleet.clone(), self.commit(fleet, shares, draft).await)
+            let remembered = remembered.then(|| draft.entries.clone());
+            let committed = self.commit(fleet, shares, draft, remembered).await;
+            (fleet.clone(), committed)
         });
         let writes: Vec<_> = writes.collect();
         let written: Vec<_> = stream::iter(writes)
@@ -82,8 +89,14 @@ impl Commits<'_> {
         Ok(done)
     }
 
-    async fn commit(self, fleet: &FleetRef, shares: &[Share], mut draft: Draft) -> Folded {
-        let mut remembered = draft.entries.clone();
+    /// Writes a draft, or what becomes of it after conflicts; `remembered` is what its history has already.
+    async fn commit(
+        self,
+        fleet: &FleetRef,
+        shares: &[Share],
+        mut draft: Draft,
+        mut remembered: Option<Vec<HistoryEntry>>,
+    ) -> Folded {
         for attempt in 0..COMMIT_ATTEMPTS {
             if attempt > 0 {
                 pause(attempt).await;
@@ -91,10 +104,10 @@ impl Commits<'_> {
                 if !draft.changed {
                     return Ok(draft.news);
                 }
-                if draft.entries != remembered {
-                    remembered = draft.entries.clone();
-                    self.remember(vec![(fleet, draft.entries.clone())]).await?;
-                }
+            }
+            if remembered.as_ref() != Some(&draft.entries) {
+                self.remember(vec![(fleet, draft.entries.clone())]).await?;
+                remembered = Some(draft.entries.clone());
             }
             let now = self.timestamp();
             let standing = draft.stored.record.standing(self.policy, now);
