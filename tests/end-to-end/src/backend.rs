@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
+use aws_sdk_dynamodb::config::{Credentials, SharedCredentialsProvider};
 use axum::http::{HeaderMap, Method};
 use local::{
     Options,
@@ -14,6 +15,8 @@ use local::{
 };
 use serde_json::{Value, json};
 use simulator::Envelope;
+use startup::Patience;
+use store::Table;
 use tempfile::TempDir;
 use time::OffsetDateTime;
 
@@ -197,6 +200,32 @@ impl Backend {
     /// All items of the table.
     pub(crate) async fn items(&self) -> Vec<Value> {
         items(&self.aws, TABLE).await
+    }
+
+    /// The clients of code that runs within a test.
+    pub(crate) async fn clients(&self) -> (aws_sdk_dynamodb::Client, aws_sdk_sqs::Client) {
+        let patience = Patience {
+            connect: Duration::from_secs(1),
+            attempt: Duration::from_secs(3),
+            attempts: 3,
+            pause: Duration::from_millis(50),
+        };
+        let aws = startup::aws_config(&Self::env(), patience).await.unwrap();
+        // In a function's process these come from the environment.
+        let [(_, id), (_, secret)] = aws::CREDENTIALS;
+        let credentials = Credentials::new(id, secret, None, None, "the local AWS");
+        let aws = aws
+            .into_builder()
+            .endpoint_url(self.aws.endpoint())
+            .credentials_provider(SharedCredentialsProvider::new(credentials))
+            .build();
+        let dynamodb = aws_sdk_dynamodb::Client::new(&aws);
+        (dynamodb, aws_sdk_sqs::Client::new(&aws))
+    }
+
+    /// The table, for code that runs within a test.
+    pub(crate) async fn table(&self) -> Table {
+        Table::new(self.clients().await.0, TABLE)
     }
 
     /// The region, for the start-up of code that runs within a test.

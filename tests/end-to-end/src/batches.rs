@@ -2,14 +2,12 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use aws_sdk_dynamodb::config::{Credentials, SharedCredentialsProvider};
 use event_processor::{Processor, Settings, Translation, translate};
 use fleet::{Facts, FleetRef, Stage};
-use local::{aws, runtime_api::Function, wire::Fault};
+use local::{runtime_api::Function, wire::Fault};
 use queue::EventsQueue;
 use serde_json::{Value, json};
 use simulator::{Envelope, Fleet, events};
-use startup::Patience;
 use store::Table;
 use time::OffsetDateTime;
 
@@ -527,25 +525,10 @@ async fn writers_in_conflict_all_get_through() {
 }
 
 async fn processor(backend: &Backend) -> Processor {
-    let env = Backend::env();
-    let patience = Patience {
-        connect: Duration::from_secs(1),
-        attempt: Duration::from_secs(3),
-        attempts: 3,
-        pause: Duration::from_millis(50),
-    };
-    let aws = startup::aws_config(&env, patience).await.unwrap();
-    // In a function's process these come from the environment.
-    let [(_, id), (_, secret)] = aws::CREDENTIALS;
-    let credentials = Credentials::new(id, secret, None, None, "the local AWS");
-    let aws = aws
-        .into_builder()
-        .endpoint_url(backend.aws.endpoint())
-        .credentials_provider(SharedCredentialsProvider::new(credentials))
-        .build();
+    let (dynamodb, sqs) = backend.clients().await;
     Processor::new(
-        Table::new(aws_sdk_dynamodb::Client::new(&aws), TABLE),
-        EventsQueue::new(aws_sdk_sqs::Client::new(&aws), &backend.queue_url),
-        Settings::read(&env).unwrap(),
+        Table::new(dynamodb, TABLE),
+        EventsQueue::new(sqs, &backend.queue_url),
+        Settings::read(&Backend::env()).unwrap(),
     )
 }

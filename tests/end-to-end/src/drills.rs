@@ -199,7 +199,7 @@ async fn crashes() {
     let dead_letters = backend.dead_letter_queue(20, VISIBILITY).await;
     let (fleets, events) = eventful(scale(60, 500));
     let mut all: Vec<Envelope> = events.concat();
-    let wanted = scale(10, 50);
+    let wanted = scale(4, 50);
     fastrand::Rng::with_seed(5).shuffle(&mut all);
     let bodies = all.iter().map(body).collect();
     backend.send(bodies).await;

@@ -14,4 +14,5 @@ mod keys;
 mod oracle;
 mod orders;
 mod stack;
+mod table;
 mod translations;
