@@ -170,7 +170,7 @@ impl Commits<'_> {
             });
             news.push(folded);
         }
-        let changed = news.iter().any(|news| *news == Ok(true));
+        let changed = news.contains(&Ok(true));
         stored.look = look;
         if changed {
             stored.record.settle(self.policy);

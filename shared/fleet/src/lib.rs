@@ -12,6 +12,7 @@ mod policy;
 mod record;
 mod register;
 mod standing;
+mod view;
 
 pub use facts::{AgreementFacts, ConnectionFacts, Facts, InvitationFacts, LinkFacts, RequestFacts};
 pub use observation::{
