@@ -267,8 +267,8 @@ fn contents(
             contents.ignored = true;
             continue;
         }
-        if !translation.has_bearable_ids() {
-            put_aside("an id is longer than any of Catena's".to_owned());
+        if let Some(reason) = translation.unusable {
+            put_aside(reason.to_owned());
             continue;
         }
         contents.works.push(Work {
@@ -282,24 +282,33 @@ fn contents(
     contents
 }
 
-/// What was parked, read again. `None` if it can't be read: then it stays where it is.
-pub(crate) fn read_parked(owner: usize, parked: Parked, translate: Translate) -> Option<Work> {
+/// What was parked, read again. `None` if this version can't read it; without a work if it says nothing any more.
+pub(crate) fn read_parked(
+    owner: usize,
+    parked: Parked,
+    translate: Translate,
+) -> Option<(Parked, Option<Work>)> {
     let message = Arc::new(Message::read(&parked.body).ok()?);
     let Content::Envelope(envelope) = &message.delivery.content else {
         return None;
     };
     let (index, event) = envelope.events().next()?;
     let event = event.ok()?;
-    Some(Work {
+    let translation = guarded(|| translate(&event, envelope, index)).ok()?;
+    if translation == Translation::default() {
+        return Some((parked, None));
+    }
+    let work = Work {
         owner,
-        translation: guarded(|| translate(&event, envelope, index)).ok()?,
+        translation,
         source: Source {
             message: Arc::clone(&message),
             place: 0,
         },
         digest: parked.digest.clone(),
-        parked: Some(parked),
-    })
+        parked: Some(parked.clone()),
+    };
+    Some((parked, Some(work)))
 }
 
 fn aside(

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use fleet::{Due, Fact, FleetRef, Observation, Policy, Record, Timestamp, Why};
+use fleet::{Due, Fact, FleetRef, Observation, Policy, Record, Standing, Timestamp, Why};
 use futures_util::{StreamExt, stream};
 use store::{Commit, HistoryEntry, StoreError, StoredRecord, Table};
 use time::OffsetDateTime;
@@ -11,11 +11,12 @@ use tracing::{info, warn};
 
 use crate::{
     guard::{Panicked, guarded},
+    processor::describe,
     routing::{COMMIT_ATTEMPTS, CONCURRENCY, Share, pause},
 };
 
-/// What became of a fleet's shares, in their order: whether each was news.
-pub(crate) type Folded = Result<Vec<Result<bool, Panicked>>, StoreError>;
+/// What became of a fleet's shares, in their order: whether each was news, or why it never can be.
+pub(crate) type Folded = Result<Vec<Result<bool, String>>, StoreError>;
 
 /// Writes records.
 #[derive(Clone, Copy)]
@@ -29,7 +30,8 @@ pub(crate) struct Commits<'a> {
 /// A record with a fleet's shares in it, not yet written.
 struct Draft {
     stored: StoredRecord,
-    news: Vec<Result<bool, Panicked>>,
+    standing: Standing,
+    news: Vec<Result<bool, String>>,
     entries: Vec<HistoryEntry>,
     changed: bool,
 }
@@ -59,11 +61,10 @@ impl Commits<'_> {
                     continue;
                 }
             };
-            let draft = self.draft(stored, shares);
-            if draft.changed {
-                drafts.push((fleet, shares, draft));
-            } else {
-                done.push((fleet.clone(), Ok(draft.news)));
+            match self.draft(stored, shares) {
+                Ok(draft) if draft.changed => drafts.push((fleet, shares, draft)),
+                Ok(draft) => done.push((fleet.clone(), Ok(draft.news))),
+                Err(panicked) => done.push((fleet.clone(), Ok(refused(shares, &panicked)))),
             }
         }
         let news = drafts
@@ -77,7 +78,10 @@ impl Commits<'_> {
         };
         let writes = drafts.into_iter().map(|(fleet, shares, draft)| async move {
             let remembered = remembered.then(|| draft.entries.clone());
-            let committed = self.commit(fleet, shares, draft, remembered).await;
+            let committed = match self.commit(fleet, shares, draft, remembered).await {
+                Err(error) if error.is_lasting() => self.one_by_one(fleet, shares).await,
+                committed => committed,
+            };
             (fleet.clone(), committed)
         });
         let writes: Vec<_> = writes.collect();
@@ -100,18 +104,18 @@ impl Commits<'_> {
         for attempt in 0..COMMIT_ATTEMPTS {
             if attempt > 0 {
                 pause(attempt).await;
-                draft = self.draft(self.table.record(fleet).await?, shares);
-                if !draft.changed {
-                    return Ok(draft.news);
-                }
+                draft = match self.draft(self.table.record(fleet).await?, shares) {
+                    Ok(draft) if draft.changed => draft,
+                    Ok(draft) => return Ok(draft.news),
+                    Err(panicked) => return Ok(refused(shares, &panicked)),
+                };
             }
             if remembered.as_ref() != Some(&draft.entries) {
                 self.remember(vec![(fleet, draft.entries.clone())]).await?;
                 remembered = Some(draft.entries.clone());
             }
-            let now = self.timestamp();
-            let standing = draft.stored.record.standing(self.policy, now);
-            if let Commit::Written(bytes) = self.table.commit(&draft.stored, &standing).await? {
+            let committed = self.table.commit(&draft.stored, &draft.standing).await?;
+            if let Commit::Written(bytes) = committed {
                 if bytes > LARGE {
                     warn!(fleet.ref = %fleet, record.bytes = bytes, outcome = "large-record", "fleet {fleet}: its record has {bytes} bytes");
                 }
@@ -125,6 +129,25 @@ impl Commits<'_> {
             operation: "write a record",
             source: format!("{COMMIT_ATTEMPTS} conflicts in a row").into(),
         })
+    }
+
+    /// Writes shares each on its own, after they couldn't be written together: one that can't be harms no other.
+    async fn one_by_one(self, fleet: &FleetRef, shares: &[Share]) -> Folded {
+        let mut all = Vec::with_capacity(shares.len());
+        for share in shares {
+            let share = std::slice::from_ref(share);
+            let one = match self.draft(self.table.record(fleet).await?, share) {
+                Ok(draft) if draft.changed => self.commit(fleet, share, draft, None).await,
+                Ok(draft) => Ok(draft.news),
+                Err(panicked) => Ok(refused(share, &panicked)),
+            };
+            match one {
+                Ok(news) => all.extend(news),
+                Err(error) if error.is_lasting() => all.extend(refused(share, &error)),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(all)
     }
 
     async fn remember(
@@ -141,45 +164,46 @@ impl Commits<'_> {
     }
 
     /// Folds shares into a record, and draws what follows from the news.
-    fn draft(self, mut stored: StoredRecord, shares: &[Share]) -> Draft {
+    fn draft(self, stored: StoredRecord, shares: &[Share]) -> Result<Draft, Panicked> {
+        guarded(|| self.unguarded_draft(stored, shares))
+    }
+
+    fn unguarded_draft(self, mut stored: StoredRecord, shares: &[Share]) -> Draft {
         let now = self.timestamp();
         let mut news = Vec::with_capacity(shares.len());
         let mut entries = Vec::new();
-        let mut look = stored.look;
         for share in shares {
             let folded = guarded(|| fold(&stored.record, &share.observations));
             let folded = folded.map(|(record, new)| {
+                let mut any = !new.is_empty();
                 if new.iter().any(|news| news.fact.touches_rights()) {
                     let at = now.plus(READ_BACK_AFTER_MS);
                     let why = Why::ReadBack;
-                    look = look.into_iter().chain([Due { at, why }]).min();
+                    stored.look = stored.look.into_iter().chain([Due { at, why }]).min();
                 }
-                let mut any = !new.is_empty();
                 if any {
                     stored.record = record;
                     entries.push(entry(share, new));
                 }
-                if share.work.translation.is_hint() && look.is_none_or(|look| look.at > now) {
-                    look = Some(Due {
-                        at: now,
-                        why: Why::Hint,
-                    });
+                if share.work.translation.hint && stored.look.is_none_or(|look| look.at > now) {
+                    let why = Why::Hint;
+                    stored.look = Some(Due { at: now, why });
                     any = true;
                 }
                 any
             });
-            news.push(folded);
+            news.push(folded.map_err(|panicked| panicked.to_string()));
         }
         let changed = news.contains(&Ok(true));
-        stored.look = look;
         if changed {
-            stored.record.settle(self.policy);
+            stored.record.settle(self.policy, now);
             if stored.record.facts.len() > CROWDED {
                 let horizon = now.plus(-KEPT_MS);
                 stored.record.facts = stored.record.facts.compacted(horizon);
             }
         }
         Draft {
+            standing: stored.record.standing(self.policy, now),
             stored,
             news,
             entries,
@@ -190,6 +214,11 @@ impl Commits<'_> {
     fn timestamp(self) -> Timestamp {
         Timestamp((self.now.unix_timestamp_nanos() / 1_000_000) as i64)
     }
+}
+
+/// Shares that can't be written, ever.
+fn refused(shares: &[Share], reason: &dyn std::error::Error) -> Vec<Result<bool, String>> {
+    shares.iter().map(|_| Err(describe(reason))).collect()
 }
 
 /// The record with observations in it, and those that were news.
@@ -227,7 +256,7 @@ fn entry(share: &Share, news: Vec<Observation>) -> HistoryEntry {
 const READ_BACK_AFTER_MS: i64 = 60 * 1000;
 /// A record of so many bytes is one to look at: an ordinary one has less than 2 KB.
 const LARGE: usize = 32 * 1024;
-/// Invitations, agreements, connections and schedules of a fleet until those that are over are dropped.
+/// Invitations, agreements, requests, connections and schedules of a fleet until those that are over are dropped.
 const CROWDED: usize = 40;
 /// What is over is kept for so long at least: six times as long as anything is delivered again (15 days), and as long as
 /// the history by default.

@@ -1,6 +1,6 @@
 //! A batch of messages becomes writes.
 
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent};
 use catena::{Envelope, Event};
@@ -106,11 +106,28 @@ impl Processor {
             .collect();
         let mut progress: Vec<Progress> = messages.iter().map(|_| Progress::default()).collect();
         let deadline = tokio::time::Instant::now() + self.settings.deadline;
-        for batch in batches(&messages) {
+        let mut batches = batches(&messages);
+        while let Some(batch) = batches.pop_front() {
             let process = self.process(&messages, &batch, &mut progress, now);
             let process = tokio::time::timeout_at(deadline, process);
             let unfinished = match guarded_async(process).await {
                 Ok(Ok(Ok(()))) => continue,
+                Ok(Ok(Err(error))) if error.is_lasting() && batch.len() > 1 => {
+                    // One of them is to blame: each alone, so that it harms no other.
+                    batches.extend(batch.into_iter().map(|index| vec![index]));
+                    continue;
+                }
+                Ok(Ok(Err(error))) if error.is_lasting() => {
+                    self.quarantine_whole(
+                        &messages,
+                        batch,
+                        &describe(&error),
+                        &mut progress,
+                        now(),
+                    )
+                    .await;
+                    continue;
+                }
                 Ok(Ok(Err(error))) => describe(&error),
                 Ok(Err(_elapsed)) => "the function's deadline was reached".to_owned(),
                 Err(panicked) => panicked.to_string(),
@@ -153,9 +170,6 @@ impl Processor {
         let redelivered = |owner: usize| messages[owner].times > 1;
         let mut routed =
             routing::route(&self.table, works, redelivered, self.translate, now()).await?;
-        for &owner in &routed.unreadable {
-            progress[owner].retry("a parked event that it set free can't be read");
-        }
         for &owner in &routed.parked {
             progress[owner].worsen(Outcome::Parked);
         }
@@ -220,9 +234,7 @@ impl Processor {
                 match news {
                     Ok(true) => progress.worsen(Outcome::Applied),
                     Ok(false) => {}
-                    Err(panicked) => {
-                        aside.push((work.owner, quarantined(work, panicked.to_string())));
-                    }
+                    Err(reason) => aside.push((work.owner, quarantined(work, reason))),
                 }
             }
         }
@@ -233,13 +245,22 @@ impl Processor {
     /// its key.
     async fn unpark(&self, routed: Routed, progress: &mut [Progress]) {
         let mut emptied = routed.emptied;
-        for (owner, parked) in routed.freed {
-            if progress[owner].outcome == Outcome::Retried {
-                emptied.remove(&parked.key);
-            } else if let Err(error) = self.table.unpark(&parked).await {
-                progress[owner].retry(describe(&error));
-                emptied.remove(&parked.key);
+        let (done, left): (Vec<_>, Vec<_>) = routed
+            .freed
+            .iter()
+            .partition(|(owner, _)| progress[*owner].outcome != Outcome::Retried);
+        for (_, parked) in left {
+            emptied.remove(&parked.key);
+        }
+        let parked: Vec<_> = done.iter().map(|(_, parked)| parked).collect();
+        if parked.is_empty() && emptied.is_empty() {
+            return;
+        }
+        if let Err(error) = self.table.unpark(&parked).await {
+            for (owner, _) in done {
+                progress[*owner].retry(describe(&error));
             }
+            return;
         }
         for key in emptied {
             let waiting = Some(false);
@@ -253,6 +274,31 @@ impl Processor {
                     "a key is looked at once more, because what it says of waiting events stays"
                 );
             }
+        }
+    }
+
+    /// Keeps messages that the table will never take apart.
+    async fn quarantine_whole(
+        &self,
+        messages: &[Received],
+        batch: Vec<usize>,
+        reason: &str,
+        progress: &mut [Progress],
+        now: OffsetDateTime,
+    ) {
+        let aside = batch.iter().map(|&index| {
+            let body = messages[index].body.as_str();
+            let quarantined = store::Quarantined {
+                digest: batch::digest(&[body]),
+                reason: reason.to_owned(),
+                event_name: Some(progress[index].event_name.clone()),
+                body: Some(body.to_owned()),
+            };
+            (index, quarantined)
+        });
+        self.quarantine(aside.collect(), progress, now).await;
+        for index in batch {
+            progress[index].settled = progress[index].outcome != Outcome::Retried;
         }
     }
 
@@ -329,7 +375,7 @@ impl Settings {
 }
 
 /// Messages that came often run alone, each after the others: one that kills or stalls the program takes nobody along.
-fn batches(messages: &[Received]) -> Vec<Vec<usize>> {
+fn batches(messages: &[Received]) -> VecDeque<Vec<usize>> {
     let (alone, together): (Vec<usize>, Vec<usize>) =
         (0..messages.len()).partition(|index| messages[*index].times > TOGETHER_UNTIL);
     let alone = alone.into_iter().map(|index| vec![index]);
@@ -381,7 +427,7 @@ fn log(message: &Received, progress: &Progress, now: OffsetDateTime) {
 }
 
 /// An error and its causes in one line.
-fn describe(error: &dyn std::error::Error) -> String {
+pub(crate) fn describe(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -445,6 +491,6 @@ mod tests {
     fn messages_that_came_often_run_alone() {
         let messages = [received(1), received(5), received(4), received(9)];
         assert_eq!(batches(&messages), [vec![0, 2], vec![1], vec![3]]);
-        assert_eq!(batches(&[]), [vec![]; 1] as [Vec<usize>; 1]);
+        assert_eq!(batches(&[]), [Vec::<usize>::new()]);
     }
 }

@@ -45,8 +45,6 @@ pub(crate) struct Routed {
     pub(crate) freed: Vec<(usize, Parked)>,
     /// Keys under which nothing waits any more after that.
     pub(crate) emptied: BTreeSet<Key>,
-    /// Messages that set something free which this version can't read.
-    pub(crate) unreadable: BTreeSet<usize>,
 }
 
 /// What one fleet takes in of a work.
@@ -157,10 +155,13 @@ pub(crate) async fn route(
             routed.emptied.insert(key.clone());
             let owner = owners.get(&key).copied().unwrap_or_default();
             for parked in parked {
+                let digest = parked.digest.clone();
                 match batch::read_parked(owner, parked, translate) {
-                    Some(work) => fresh.push(Arc::new(work)),
+                    Some((_, Some(work))) => fresh.push(Arc::new(work)),
+                    Some((parked, None)) => routed.freed.push((owner, parked)),
                     None => {
-                        routed.unreadable.insert(owner);
+                        // It stays, and so does the mark: a version that can read it finds it by the key's next event.
+                        error!(outcome = "unreadable-parked", key = %key, digest, "a parked event can't be read: bring back the newer version");
                         routed.emptied.remove(&key);
                     }
                 }
@@ -325,7 +326,7 @@ async fn change(
             if matches!(key, Key::CatenaFleet(_)) && now.fleets.len() > 1 && !change.link.is_empty()
             {
                 for fleet in &change.link {
-                    error!(fleet.ref = %fleet, "fleet {fleet}: its fleet at Catena belongs to another reference too");
+                    error!(fleet.ref = %fleet, outcome = "ambiguous-fleet", "fleet {fleet}: its fleet at Catena belongs to another reference too");
                 }
             }
             return Ok((key, now, news));
@@ -439,7 +440,7 @@ fn share(
             .collect();
         for fleet in fleets
             .iter()
-            .filter(|_| !own.is_empty() || work.translation.is_hint())
+            .filter(|_| !own.is_empty() || work.translation.hint)
         {
             add(fleet, work, own.clone(), false);
         }

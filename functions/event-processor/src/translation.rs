@@ -1,6 +1,8 @@
 //! Catena's words into the fleet record's facts: the only place where the two meet.
 
-use catena::{Connection, Envelope, Event, EventName, Instant, Invitation, Resource, Status};
+use catena::{
+    Connection, Envelope, Event, EventName, Instant, Invitation, Resource, ShareAgreement, Status,
+};
 use fleet::{
     Agreement, AgreementStatus, At, ConnectionFact, ConnectionState, Decision, Fact, FleetRef,
     InvitationFact, Level, Observation, Schedule, Timestamp,
@@ -17,217 +19,278 @@ pub struct Translation {
     pub connection: Option<String>,
     /// The invitation's hash.
     pub invitation: Option<String>,
-    /// It can't concern several fleets: an agreement or an invitation is never broadcast.
+    /// It can't concern several fleets: an agreement, an invitation or a link to a connection is never broadcast.
     pub one_fleet_only: bool,
-    /// What was observed. Nothing, although ids are there: it can't be ordered, and says no more than that its fleets are to
-    /// be looked at.
+    /// What was observed.
     pub observations: Vec<Observation>,
+    /// Something was observed that has no time of its own, so that it can't be ordered: its fleets are to be looked at.
+    pub hint: bool,
+    /// Why nothing can be made of it, ever.
+    pub unusable: Option<&'static str>,
 }
 
 impl Translation {
-    /// Whether its ids fit the table's keys. Catena's are UUIDs of 36 characters.
-    pub(crate) fn has_bearable_ids(&self) -> bool {
-        let ids = [&self.catena_fleet, &self.connection, &self.invitation];
-        ids.into_iter().flatten().all(|id| id.len() <= LONGEST_ID)
-    }
-
-    /// Whether it only says that its fleets are to be looked at.
-    pub(crate) fn is_hint(&self) -> bool {
-        self.observations.is_empty()
-    }
-
     /// Whether all that it says is about a connection, wherever that leads.
     pub(crate) fn is_about_a_connection_alone(&self) -> bool {
         let about = |it: &Observation| matches!(it.fact, Fact::Connection { .. });
-        self.fleet.is_none()
-            && self.catena_fleet.is_none()
-            && !self.is_hint()
-            && self.observations.iter().all(about)
+        let names_a_fleet = self.fleet.is_some() || self.catena_fleet.is_some();
+        !names_a_fleet && !self.hint && self.observations.iter().all(about)
     }
 }
 
 /// Translates one record. `index` is its place in the delivery, `envelope` the delivery's.
 ///
-/// Each fact is timed by the record's own business time, or else by the envelope's id. Without either it is a hint, which
-/// observes nothing: an event that can't be ordered must not overwrite one that can. What no fact is kept of is the default
-/// translation.
+/// Each fact is timed by the record's own business time, or else by the envelope's id. Without either it is a hint: what can't
+/// be ordered must not overwrite what can. What no fact is kept of is the default translation.
 pub fn translate(event: &Event, envelope: &Envelope, index: usize) -> Translation {
-    let moment = Moment {
+    let mut observer = Observer {
         index: u32::try_from(index).unwrap_or(u32::MAX),
         id_time: envelope.id_time(),
+        observations: Vec::new(),
+        hint: false,
     };
-    match &event.resource {
-        Resource::Invitation(invitation) => of_invitation(&event.name, invitation, moment),
-        Resource::ShareAgreement(agreement) => {
-            let fact = Fact::Agreement {
-                id: agreement.id.clone(),
-                agreement: Agreement {
-                    status: agreement_status(&event.name, agreement.status.as_ref()),
-                    scopes: agreement.scopes.as_ref().map(|scopes| {
-                        let level = |(resource, granted)| (String::clone(resource), level(granted));
-                        scopes.iter().map(level).collect()
-                    }),
-                    effective: agreement.effective_date.map(timestamp),
-                    ends: agreement.expiration_date.map(timestamp),
-                },
-            };
-            let fleet_id = Fact::CatenaFleet(agreement.fleet_id.clone());
+    let mut translation = match &event.resource {
+        Resource::Invitation(invitation) => of_invitation(&event.name, invitation, &mut observer),
+        Resource::ShareAgreement(agreement) => of_agreement(&event.name, agreement, &mut observer),
+        Resource::Connection(connection) => of_connection(&event.name, connection, &mut observer),
+        Resource::FleetConnection(link) => {
+            let connection = link.connection_id.clone();
+            observer.observe(None, Fact::Linked { connection });
             Translation {
-                fleet: fleet(agreement.fleet_ref.as_deref()),
-                catena_fleet: Some(agreement.fleet_id.clone()),
+                catena_fleet: Some(link.fleet_id.clone()),
+                connection: Some(link.connection_id.clone()),
                 one_fleet_only: true,
-                observations: moment.observe(None, [fleet_id, fact]),
                 ..Translation::default()
             }
         }
-        Resource::Connection(connection) => of_connection(&event.name, connection, moment),
-        Resource::FleetConnection(link) => Translation {
-            catena_fleet: Some(link.fleet_id.clone()),
-            connection: Some(link.connection_id.clone()),
-            observations: moment.observe(
+        Resource::Schedule(schedule) => {
+            let id = schedule.id.clone();
+            let resource = schedule.resource.as_deref().map(bounded);
+            let schedule_now = Schedule {
+                stopped: true,
+                resource,
+            };
+            observer.observe(
                 None,
-                [Fact::Linked {
-                    connection: link.connection_id.clone(),
-                }],
-            ),
-            ..Translation::default()
-        },
-        Resource::Schedule(schedule) => Translation {
-            connection: Some(schedule.connection_id.clone()),
-            observations: moment.observe(
-                None,
-                [Fact::Connection {
+                Fact::Connection {
                     connection: schedule.connection_id.clone(),
                     was: ConnectionFact::Schedule {
-                        id: schedule.id.clone(),
-                        schedule: Schedule {
-                            stopped: true,
-                            resource: schedule.resource.clone(),
-                        },
+                        id,
+                        schedule: schedule_now,
                     },
-                }],
-            ),
-            ..Translation::default()
-        },
+                },
+            );
+            Translation {
+                connection: Some(schedule.connection_id.clone()),
+                ..Translation::default()
+            }
+        }
         // One failed attempt changes nothing, operations have no record yet, and the rest concerns no fleet.
         Resource::Execution(_)
         | Resource::ResourceOperation(_)
         | Resource::Message(_)
         | Resource::Tsp(_)
         | Resource::Subscription(_)
-        | Resource::Unknown(_) => Translation::default(),
+        | Resource::Unknown(_) => return Translation::default(),
+    };
+    translation.observations = observer.observations;
+    translation.hint = observer.hint;
+    if translation.unusable.is_none() && !has_bearable_ids(&translation) {
+        translation.unusable = Some("an id is empty or longer than any of Catena's");
     }
+    translation
 }
 
-fn of_invitation(name: &EventName, invitation: &Invitation, moment: Moment) -> Translation {
+fn of_invitation(
+    name: &EventName,
+    invitation: &Invitation,
+    observer: &mut Observer,
+) -> Translation {
     let hash = || invitation.invitation_hash.as_str().to_owned();
-    let opened = opened_at(invitation, moment);
+    let opened = opened_at(invitation, observer.id_time);
     let fact = |was| Fact::Invitation {
         invitation: hash(),
         was,
     };
-    let decided = |at, decision| moment.observe(at, [fact(InvitationFact::Decision(decision))]);
-    let declined = || Decision::Declined(invitation.decline_reason.clone());
-    let mut observations = match name {
-        // A refreshed invitation may be announced as created again, and keeps what the fleet decided (contract 3.1).
-        EventName::InvitationCreated => match invitation.status {
-            Some(Status::Accepted) => decided(invitation.accepted_at, Decision::Accepted),
-            Some(Status::Declined) => decided(invitation.declined_at, declined()),
-            _ => decided(opened, Decision::Open),
-        },
-        EventName::InvitationSent => moment.observe(None, [fact(InvitationFact::Sent)]),
-        EventName::InvitationViewed => moment.observe(None, [fact(InvitationFact::Viewed)]),
-        EventName::InvitationAccepted => decided(invitation.accepted_at, Decision::Accepted),
-        EventName::InvitationDeclined | EventName::InvitationRejected => {
-            decided(invitation.declined_at, declined())
-        }
-        EventName::InvitationExpired => decided(invitation.expires_at, Decision::Expired),
-        EventName::InvitationDeleted => decided(None, Decision::Deleted),
-        _ => Vec::new(),
+    let decision = |decision| fact(InvitationFact::Decision(decision));
+    let declined = || {
+        let reason = invitation.decline_reason.as_deref();
+        decision(Decision::Declined(reason.map(bounded)))
     };
-    let ends = invitation.expires_at.map(timestamp);
-    let ends = ends.map(|ends| fact(InvitationFact::Ends(ends)));
-    let name = invitation.partner_provided_fleet_name.as_ref();
-    let name = name.or(invitation.fleet_name.as_ref()).cloned();
-    // Catena's placeholder for a fleet without a name held the invitation's id (contract 3.2).
-    let name = name
-        .filter(|name| !name.contains("(invitation)"))
-        .map(Fact::Name);
-    let fleet_id = invitation.fleet_id.clone().map(Fact::CatenaFleet);
-    if let Some(opened) = opened {
-        let described = ends.into_iter().chain(name).chain(fleet_id);
-        observations.extend(moment.observe(Some(opened), described));
+    match name {
+        EventName::InvitationSent => observer.observe(None, fact(InvitationFact::Sent)),
+        EventName::InvitationViewed => observer.observe(None, fact(InvitationFact::Viewed)),
+        EventName::InvitationAccepted => {
+            observer.observe(invitation.accepted_at, decision(Decision::Accepted));
+        }
+        EventName::InvitationDeclined | EventName::InvitationRejected => {
+            observer.observe(invitation.declined_at, declined());
+        }
+        EventName::InvitationExpired => {
+            observer.observe(invitation.expires_at, decision(Decision::Expired));
+        }
+        EventName::InvitationDeleted => observer.observe(None, decision(Decision::Deleted)),
+        _ => {}
     }
+    // Whatever happened: how the invitation stands is in its record, too. So a refresh is noticed by the next event, should it
+    // have none of its own, and one that is announced as created keeps what the fleet decided (contract 3.1).
+    let (at, stands) = match &invitation.status {
+        Some(Status::Active) => (opened, Some(decision(Decision::Open))),
+        Some(Status::Accepted) => (invitation.accepted_at, Some(decision(Decision::Accepted))),
+        Some(Status::Declined) => (invitation.declined_at, Some(declined())),
+        Some(Status::Expired) => (invitation.expires_at, Some(decision(Decision::Expired))),
+        _ => (None, None),
+    };
+    observer.observe_if(at, stands);
+    observer.observe_if(invitation.created_at, Some(fact(InvitationFact::Created)));
+    let ends = invitation.expires_at.map(timestamp);
+    observer.observe_if(opened, ends.map(|ends| fact(InvitationFact::Ends(ends))));
+    let named = invitation.partner_provided_fleet_name.as_ref();
+    let named = named.or(invitation.fleet_name.as_ref());
+    // Catena's placeholder for a fleet without a name held the invitation's id (contract 3.2).
+    let named = named.filter(|name| !name.contains("(invitation)"));
+    observer.observe_if(opened, named.map(|name| Fact::Name(bounded(name))));
+    let fleet_id = invitation.fleet_id.clone();
+    observer.observe_if(opened, fleet_id.clone().map(Fact::CatenaFleet));
     Translation {
-        fleet: fleet(invitation.fleet_ref.as_deref()),
-        catena_fleet: invitation.fleet_id.clone(),
+        catena_fleet: fleet_id,
         invitation: Some(hash()),
         one_fleet_only: true,
-        observations,
-        ..Translation::default()
+        ..of_fleet(invitation.fleet_ref.as_deref())
     }
 }
 
 /// When an invitation was last opened to the fleet: created, or refreshed since. A refresh extends its end and leaves
 /// `created_at` as it is (contract 3.1), so the end less the hours that it was given is the time of the refresh. If Catena
 /// counts them from elsewhere, the event's own time bounds what would lie in the future.
-fn opened_at(invitation: &Invitation, moment: Moment) -> Option<Instant> {
+fn opened_at(invitation: &Invitation, id_time: Option<Instant>) -> Option<Instant> {
     let refreshed = invitation.expires_at.zip(invitation.expires_in_hours);
     let refreshed = refreshed.map(|(end, hours)| {
         Instant::from_millis(end.millis().saturating_sub(hours.saturating_mul(3_600_000)))
     });
-    let refreshed = match (refreshed, moment.id_time) {
+    let refreshed = match (refreshed, id_time) {
         (Some(refreshed), Some(bound)) => Some(refreshed.min(bound)),
         (refreshed, _) => refreshed,
     };
     invitation.created_at.max(refreshed)
 }
 
-fn of_connection(name: &EventName, connection: &Connection, moment: Moment) -> Translation {
+fn of_agreement(
+    name: &EventName,
+    agreement: &ShareAgreement,
+    observer: &mut Observer,
+) -> Translation {
+    let level = |(resource, granted)| (bounded(resource), level(granted));
+    let scopes = agreement.scopes.as_ref();
+    let now = Agreement {
+        status: agreement_status(name, agreement.status.as_ref()),
+        scopes: scopes.map(|scopes| scopes.iter().map(level).collect()),
+        effective: agreement.effective_date.map(timestamp),
+        ends: agreement.expiration_date.map(timestamp),
+    };
+    observer.observe(
+        None,
+        Fact::Agreement {
+            id: agreement.id.clone(),
+            made: Instant::of_id(&agreement.id).map(timestamp),
+            agreement: now,
+        },
+    );
+    observer.observe(None, Fact::CatenaFleet(agreement.fleet_id.clone()));
+    Translation {
+        catena_fleet: Some(agreement.fleet_id.clone()),
+        one_fleet_only: true,
+        ..of_fleet(agreement.fleet_ref.as_deref())
+    }
+}
+
+fn of_connection(
+    name: &EventName,
+    connection: &Connection,
+    observer: &mut Observer,
+) -> Translation {
     let fact = |was| Fact::Connection {
         connection: connection.id.clone(),
         was,
     };
     let state = connection_state(name, connection.status.as_ref());
-    let state = fact(ConnectionFact::State(state));
-    let source = connection.source_name.clone();
-    let source = source.map(|source| fact(ConnectionFact::Source(source)));
+    observer.observe(connection.updated_at, fact(ConnectionFact::State(state)));
+    if let Some(source) = &connection.source_name {
+        let source = ConnectionFact::Source(bounded(source));
+        observer.observe(connection.updated_at, fact(source));
+    }
     Translation {
-        fleet: fleet(connection.fleet_ref.as_deref()),
         catena_fleet: connection.fleet_id.clone(),
         connection: Some(connection.id.clone()),
-        observations: moment.observe(None, [state].into_iter().chain(source)),
+        ..of_fleet(connection.fleet_ref.as_deref())
+    }
+}
+
+/// A translation about the fleet that an event names.
+fn of_fleet(fleet_ref: Option<&str>) -> Translation {
+    let fleet = fleet_ref.and_then(FleetRef::parse);
+    let unusable = fleet_ref.is_some() && fleet.is_none();
+    Translation {
+        unusable: unusable.then_some("its fleet_ref is empty, over-long or has control characters"),
+        fleet,
         ..Translation::default()
     }
 }
 
-/// Where a record's facts get their time from.
-#[derive(Clone, Copy)]
-struct Moment {
+/// Collects what is observed, and gives each fact its time.
+struct Observer {
     index: u32,
     id_time: Option<Instant>,
+    observations: Vec<Observation>,
+    hint: bool,
 }
 
-impl Moment {
-    fn observe(
-        self,
-        business_time: Option<Instant>,
-        facts: impl IntoIterator<Item = Fact>,
-    ) -> Vec<Observation> {
-        let Some(time) = business_time.or(self.id_time) else {
-            return Vec::new();
-        };
-        let at = At(timestamp(time), self.index);
-        let observe = |fact| Observation { at, fact };
-        facts.into_iter().map(observe).collect()
+impl Observer {
+    /// A fact at its business time, or else at the time in the envelope's id.
+    fn observe(&mut self, business_time: Option<Instant>, fact: Fact) {
+        let at = business_time.or(self.id_time);
+        self.hint |= at.is_none();
+        self.observe_if(at, Some(fact));
     }
+
+    /// A fact at exactly this time, if both are there.
+    fn observe_if(&mut self, at: Option<Instant>, fact: Option<Fact>) {
+        let Some((at, fact)) = at.zip(fact) else {
+            return;
+        };
+        let at = At(timestamp(at), self.index);
+        let observation = Observation { at, fact };
+        if !self.observations.contains(&observation) {
+            self.observations.push(observation);
+        }
+    }
+}
+
+/// Whether a translation's ids fit the table's keys. Catena's are UUIDs of 36 characters.
+fn has_bearable_ids(translation: &Translation) -> bool {
+    let ids = [
+        &translation.catena_fleet,
+        &translation.connection,
+        &translation.invitation,
+    ];
+    let more = translation.observations.iter().map(|it| match &it.fact {
+        Fact::Agreement { id, .. } => Some(id),
+        Fact::Connection {
+            was: ConnectionFact::Schedule { id, .. },
+            ..
+        } => Some(id),
+        _ => None,
+    });
+    let ids = ids.into_iter().map(Option::as_ref).chain(more);
+    ids.flatten().all(|id| (1..=LONGEST_ID).contains(&id.len()))
 }
 
 /// Bytes of one of Catena's ids. DynamoDB's partition keys end at 2,048.
 const LONGEST_ID: usize = 256;
 
-fn fleet(fleet_ref: Option<&str>) -> Option<FleetRef> {
-    FleetRef::parse(fleet_ref?)
+/// At most 500 characters of a text that somebody else chose, so that none outgrows a record.
+fn bounded(text: impl AsRef<str>) -> String {
+    text.as_ref().chars().take(500).collect()
 }
 
 fn timestamp(instant: Instant) -> Timestamp {
@@ -239,13 +302,11 @@ fn agreement_status(name: &EventName, status: Option<&Status>) -> AgreementStatu
         (_, EventName::ShareAgreementDeleted) | (Some(Status::Deleted), _) => {
             AgreementStatus::Deleted
         }
-        (Some(Status::Active), _) | (None, EventName::ShareAgreementCreated) => {
-            AgreementStatus::Active
-        }
+        (Some(Status::Active), _) => AgreementStatus::Active,
         (Some(Status::Paused), _) => AgreementStatus::Paused,
         (Some(Status::Expired), _) => AgreementStatus::Expired,
         (Some(Status::Cancelled), _) => AgreementStatus::Cancelled,
-        (Some(other), _) => AgreementStatus::Unknown(other.as_str().to_owned()),
+        (Some(other), _) => AgreementStatus::Unknown(bounded(other.as_str())),
         (None, _) => AgreementStatus::Unknown(String::new()),
     }
 }
@@ -259,8 +320,8 @@ fn connection_state(name: &EventName, status: Option<&Status>) -> ConnectionStat
         (Some(Status::Failed), _) => ConnectionState::Failed,
         (Some(Status::Cancelled), _) => ConnectionState::Cancelled,
         (Some(Status::Deleted), _) => ConnectionState::Deleted,
-        (Some(other), _) => ConnectionState::Unknown(other.as_str().to_owned()),
-        (None, _) => ConnectionState::Active,
+        (Some(other), _) => ConnectionState::Unknown(bounded(other.as_str())),
+        (None, _) => ConnectionState::Unknown(String::new()),
     }
 }
 
@@ -268,7 +329,7 @@ fn level(level: &catena::Level) -> Level {
     match level {
         catena::Level::ReadWrite => Level::ReadWrite,
         catena::Level::Read => Level::Read,
-        catena::Level::Unknown(other) => Level::Unknown(other.clone()),
+        catena::Level::Unknown(other) => Level::Unknown(bounded(other)),
     }
 }
 

@@ -22,6 +22,7 @@
 //! a library.
 
 pub mod aws;
+pub mod capacity;
 pub mod deploy;
 pub mod event;
 pub mod gateway;

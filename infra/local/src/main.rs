@@ -1,10 +1,11 @@
-//! The local stack as a program; `cargo xtask up | dev | demo` builds everything and runs it.
+//! The local stack as a program; `cargo xtask up | dev | demo | cost` builds everything and runs it.
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
     reason = "it talks to a terminal"
 )]
 
+mod cost;
 mod demo;
 
 use std::process::ExitCode;
@@ -28,7 +29,7 @@ async fn main() -> ExitCode {
 
 async fn run(arguments: &[String]) -> Result<()> {
     let Some((verb, rest)) = arguments.split_first() else {
-        bail!("give a verb: up, dev or demo (`cargo xtask --help` explains them)");
+        bail!("give a verb: up, dev, demo or cost (`cargo xtask --help` explains them)");
     };
     let asked = Asked::parse(rest)?;
     let mut options = asked.options;
@@ -54,7 +55,11 @@ async fn run(arguments: &[String]) -> Result<()> {
             stop(stack);
             verdict
         }
-        other => bail!("there is no verb `{other}`: give up, dev or demo"),
+        "cost" => tokio::select! {
+            verdict = cost::run(&options, asked.json) => verdict,
+            () = interrupted() => bail!("interrupted"),
+        },
+        other => bail!("there is no verb `{other}`: give up, dev, demo or cost"),
     }
 }
 
@@ -131,6 +136,7 @@ struct Asked {
     options: Options,
     fleets: usize,
     keep: bool,
+    json: bool,
 }
 
 impl Asked {
@@ -139,6 +145,7 @@ impl Asked {
             options: Options::default(),
             fleets: 20,
             keep: false,
+            json: false,
         };
         let mut arguments = arguments.iter();
         while let Some(argument) = arguments.next() {
@@ -160,6 +167,7 @@ impl Asked {
                     anyhow::ensure!(asked.fleets > 0, "--fleets: give at least 1");
                 }
                 "--keep" => asked.keep = true,
+                "--json" => asked.json = true,
                 other => bail!("there is no option `{other}` (`cargo xtask --help` lists them)"),
             }
         }

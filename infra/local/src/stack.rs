@@ -281,6 +281,8 @@ impl Stack {
                 (package, described)
             })
             .collect();
+        let policy = self.deployment.output("Policy")?;
+        let policy: Value = serde_json::from_str(policy).context("the policy is no JSON")?;
         let document = json!({
             "webhook_url": self.webhook_url,
             "simulator_url": self.simulator.url(),
@@ -288,6 +290,7 @@ impl Stack {
             "region": aws::REGION,
             "stack_name": name,
             "table_name": self.table()?,
+            "policy": policy,
             "events_queue_url": self.deployment.output("EventsQueueUrl")?,
             "events_dlq_url": self.deployment.output("EventsDeadLetterQueueUrl")?,
             "keyring_secret_id": self.deployment.output("KeyringSecretId")?,

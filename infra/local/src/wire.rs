@@ -1,10 +1,10 @@
 //! The wire between a function and AWS: a reverse proxy that counts the calls of each function
-//! and, on demand, breaks them.
+//! and, on demand, breaks them or counts what they consume.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::Ipv4Addr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -20,7 +20,8 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-use crate::aws;
+use crate::aws::{self, Aws};
+use crate::capacity::{Meter, Units};
 
 /// A proxy in front of one AWS, with a listener ("lane") per function. Cheap to clone; ends when
 /// the last clone is dropped.
@@ -41,6 +42,8 @@ pub enum Fault {
     Refuse,
     /// There is no answer, ever.
     Hang,
+    /// The call goes through, but there is no answer, ever.
+    HangAfter,
     /// The call goes through, but late.
     Delay(Duration),
     /// The call goes through, but its answer is lost: the connection is closed instead.
@@ -71,6 +74,7 @@ struct Inner {
     upstream: String,
     http: reqwest::Client,
     state: Mutex<Recorded>,
+    meter: OnceLock<Meter>,
     listeners: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -78,6 +82,7 @@ struct Inner {
 struct Recorded {
     calls: BTreeMap<(String, String), u64>,
     traffic: Traffic,
+    units: BTreeMap<String, Units>,
     rules: Vec<Rule>,
 }
 
@@ -86,6 +91,8 @@ struct Rule {
     lane: String,
     action: String,
     fault: Fault,
+    /// How many calls still pass before it concerns any.
+    spared: u64,
     /// How many calls it still concerns; `None` is all.
     left: Option<u64>,
 }
@@ -97,6 +104,7 @@ impl Wire {
             upstream: upstream.into(),
             http: aws::client()?,
             state: Mutex::default(),
+            meter: OnceLock::new(),
             listeners: Mutex::default(),
         })))
     }
@@ -149,27 +157,59 @@ impl Wire {
             .unwrap_or_default()
     }
 
+    /// The number of calls by one lane.
+    pub fn count_all(&self, lane: &str) -> u64 {
+        let state = lock(&self.0.state);
+        let calls = state.calls.iter().filter(|((of, _), _)| of == lane);
+        calls.map(|(_, count)| count).sum()
+    }
+
+    /// Takes a lane's faults back.
+    pub fn heal_lane(&self, lane: &str) {
+        lock(&self.0.state).rules.retain(|rule| rule.lane != lane);
+    }
+
     /// How many bytes went through.
     pub fn traffic(&self) -> Traffic {
         lock(&self.0.state).traffic
     }
 
-    /// Forgets counts and traffic.
+    /// Counts DynamoDB's capacity units from now on. Each call that writes then waits for the one before it and takes
+    /// longer, so this isn't for tests of haste.
+    pub fn meter(&self) -> Result<()> {
+        let meter = Meter::new(Aws::new(&self.0.upstream)?);
+        self.0.meter.get_or_init(|| meter);
+        Ok(())
+    }
+
+    /// The capacity units that a lane's calls consumed since [`Wire::meter`].
+    pub fn units(&self, lane: &str) -> Units {
+        let state = lock(&self.0.state);
+        state.units.get(lane).cloned().unwrap_or_default()
+    }
+
+    /// Forgets counts, traffic and units.
     pub fn reset(&self) {
         let mut state = lock(&self.0.state);
         state.calls.clear();
+        state.units.clear();
         state.traffic = Traffic::default();
     }
 
     /// Breaks calls until [`Wire::heal`]. `lane` and `action` may end in `*` (`dynamodb:*`). If
     /// several faults concern a call, the one added last counts.
     pub fn fault(&self, lane: &str, action: &str, fault: Fault) {
-        self.add(lane, action, fault, None);
+        self.add(lane, action, fault, 0, None);
+    }
+
+    /// Lets some calls pass and breaks those after them until [`Wire::heal`].
+    pub fn fault_after(&self, spared: u64, lane: &str, action: &str, fault: Fault) {
+        self.add(lane, action, fault, spared, None);
     }
 
     /// Breaks the next `times` calls.
     pub fn fault_times(&self, times: u64, lane: &str, action: &str, fault: Fault) {
-        self.add(lane, action, fault, Some(times));
+        self.add(lane, action, fault, 0, Some(times));
     }
 
     /// Takes all faults back. Calls that hang stay hanging.
@@ -177,11 +217,12 @@ impl Wire {
         lock(&self.0.state).rules.clear();
     }
 
-    fn add(&self, lane: &str, action: &str, fault: Fault, left: Option<u64>) {
+    fn add(&self, lane: &str, action: &str, fault: Fault, spared: u64, left: Option<u64>) {
         lock(&self.0.state).rules.push(Rule {
             lane: lane.to_owned(),
             action: action.to_owned(),
             fault,
+            spared,
             left,
         });
     }
@@ -221,8 +262,13 @@ impl Inner {
             Some(Fault::Hang) => std::future::pending().await,
             Some(Fault::Error { status, code }) => return Ok(error(*status, code)),
             Some(Fault::Delay(delay)) => tokio::time::sleep(*delay).await,
-            Some(Fault::LoseAnswer) | None => {}
+            Some(Fault::LoseAnswer | Fault::HangAfter) | None => {}
         }
+        let metered = self.meter.get().zip(action.strip_prefix("dynamodb:"));
+        let watched = match metered {
+            Some((meter, action)) => Some(meter.watch(action, &body).await),
+            None => None,
+        };
         let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
         let mut headers = head.headers;
         drop_hop_by_hop(&mut headers);
@@ -237,8 +283,15 @@ impl Inner {
         let (status, mut headers) = (answer.status(), answer.headers().clone());
         let bytes = answer.bytes().await.map_err(|_| Closed)?;
         lock(&self.state).traffic.received += bytes.len() as u64;
-        if fault == Some(Fault::LoseAnswer) {
-            return Err(Closed);
+        if let Some(watched) = watched {
+            let units = watched.ended(status.is_success(), &bytes).await;
+            let mut state = lock(&self.state);
+            state.units.entry(lane.to_owned()).or_default().add(units);
+        }
+        match fault {
+            Some(Fault::LoseAnswer) => return Err(Closed),
+            Some(Fault::HangAfter) => std::future::pending().await,
+            _ => {}
         }
         drop_hop_by_hop(&mut headers);
         let mut response = hyper::Response::new(Full::new(bytes));
@@ -258,6 +311,10 @@ impl Recorded {
         let rule = self.rules.iter_mut().rev().find(|rule| {
             rule.left != Some(0) && matches(&rule.lane, lane) && matches(&rule.action, action)
         })?;
+        if rule.spared > 0 {
+            rule.spared -= 1;
+            return None;
+        }
         if let Some(left) = &mut rule.left {
             *left -= 1;
         }
@@ -382,6 +439,10 @@ mod tests {
         assert_eq!(call(&url, query).await.unwrap().0, 200);
         wire.fault("a", "*", Fault::Hang);
         assert!(call(&url, query).await.unwrap_err().is_timeout());
+        wire.heal();
+        wire.fault_after(1, "a", "*", Fault::Refuse);
+        assert!(call(&url, query).await.is_ok());
+        assert!(call(&url, query).await.is_err());
         wire.heal();
         wire.fault("a", "*", Fault::LoseAnswer);
         assert!(call(&url, query).await.is_err());

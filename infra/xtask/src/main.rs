@@ -43,6 +43,12 @@ fn run(arguments: &[String]) -> Result<(), Error> {
     }
     match verb.as_str() {
         "up" | "demo" => local(arguments),
+        "cost" => {
+            if rest.iter().any(|argument| argument == "--json") {
+                step::tell_aside();
+            }
+            local(arguments)
+        }
         "dev" => {
             tools::venv("package")?;
             local(arguments)
@@ -191,6 +197,10 @@ cargo xtask <command>
              --stack-name NAME    name of the stack (kingpin)
              --folder FOLDER      where stack.json and logs go (target/local); stacks that share a
                                   folder share stack.json, which is the newest one's
+  cost     measure what processing costs in requests and capacity units, and compare it with the aims;
+           fails if a repeat writes
+             --json               the same as JSON
+             --aws-port N         port of the local AWS (a free one)
   test     run all tests; what follows goes to `cargo test --workspace`
              --exhaustive         all orders of an onboarding's nine events instead
   drill    one of the drills that the tests run in a short form, in its long form:

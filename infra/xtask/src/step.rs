@@ -7,6 +7,7 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// What went wrong, as a sentence that says what to do.
@@ -42,13 +43,17 @@ impl From<&str> for Error {
 /// Does `work` as a step called `name`: prints the name at once, the elapsed time when it is over.
 /// Steps don't nest.
 pub fn step<T>(name: &str, work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
-    print!("{name:.<44} ");
-    let _ = io::stdout().flush();
+    tell(format_args!("{name:.<44} "));
     let start = Instant::now();
     let result = work();
     let verdict = if result.is_ok() { "" } else { "  FAILED" };
-    println!("{:>8}{verdict}", seconds(start.elapsed()));
+    tell(format_args!("{:>8}{verdict}\n", seconds(start.elapsed())));
     result
+}
+
+/// From now on steps are told on standard error, because standard output is for a program to read.
+pub fn tell_aside() {
+    ASIDE.store(true, Ordering::Relaxed);
 }
 
 /// A step that is one command, e.g. `step::run("formatting", cargo().args(["fmt", "--check"]), "run `cargo fmt`")`.
@@ -72,9 +77,9 @@ pub fn output(command: &mut Command, advice: &str) -> Result<String, Error> {
     }
     let stderr = String::from_utf8_lossy(&output.stderr);
     let lines: Vec<&str> = stdout.lines().chain(stderr.lines()).collect();
-    println!();
+    tell(format_args!("\n"));
     for line in &lines[lines.len().saturating_sub(SHOWN_LINES)..] {
-        println!("    {line}");
+        tell(format_args!("    {line}\n"));
     }
     Err(Error::new(format!(
         "`{shown}` failed ({}): {advice}.",
@@ -162,6 +167,15 @@ pub fn target() -> PathBuf {
     }
 }
 
+fn tell(text: fmt::Arguments<'_>) {
+    if ASIDE.load(Ordering::Relaxed) {
+        eprint!("{text}");
+    } else {
+        print!("{text}");
+        let _ = io::stdout().flush();
+    }
+}
+
 fn cannot_start(command: &Command, error: &io::Error) -> Error {
     Error::new(format!(
         "`{}` could not be started ({error}): is it installed?",
@@ -187,4 +201,5 @@ fn seconds(elapsed: Duration) -> String {
     }
 }
 
+static ASIDE: AtomicBool = AtomicBool::new(false);
 const SHOWN_LINES: usize = 60;

@@ -5,6 +5,7 @@ use std::fmt::{self, Write};
 use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
+
 use uuid::Uuid;
 
 use crate::{Age, Event, EventName, Instant, InvalidRecord};
@@ -115,18 +116,9 @@ impl Envelope {
         })
     }
 
-    /// The time inside the envelope's id, if that is a plausible UUIDv7: one of this century's first half.
+    /// The time inside the envelope's id, if that is a plausible UUIDv7.
     pub fn id_time(&self) -> Option<Instant> {
-        const YEAR_2020: u64 = 1_577_836_800_000;
-        const YEAR_2050: u64 = 2_524_608_000_000;
-        let id: Uuid = self.id.as_deref()?.parse().ok()?;
-        let (seconds, nanos) = (id.get_version_num() == 7)
-            .then(|| id.get_timestamp())??
-            .to_unix();
-        let millis = seconds * 1000 + u64::from(nanos / 1_000_000);
-        (YEAR_2020..YEAR_2050)
-            .contains(&millis)
-            .then(|| Instant::from_millis(millis as i64))
+        Instant::of_id(self.id.as_deref()?)
     }
 }
 

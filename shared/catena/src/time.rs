@@ -7,6 +7,7 @@ use time::{
     Date, OffsetDateTime, PrimitiveDateTime,
     format_description::well_known::{Iso8601, Rfc3339},
 };
+use uuid::Uuid;
 
 /// An instant, to the millisecond (the resolution that anything here is ordered by).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -22,6 +23,19 @@ impl Instant {
     /// Milliseconds since 1970-01-01T00:00:00Z.
     pub const fn millis(self) -> i64 {
         self.0
+    }
+
+    /// The time inside an id, if that is a plausible UUIDv7: one of this century's first half.
+    pub fn of_id(id: &str) -> Option<Self> {
+        const YEAR_2020: u64 = 1_577_836_800_000;
+        const YEAR_2050: u64 = 2_524_608_000_000;
+        let id: Uuid = id.parse().ok()?;
+        let (seconds, nanos) = (id.get_version_num() == 7)
+            .then(|| id.get_timestamp())??
+            .to_unix();
+        let millis = seconds * 1000 + u64::from(nanos / 1_000_000);
+        let plausible = (YEAR_2020..YEAR_2050).contains(&millis);
+        plausible.then_some(Self(millis as i64))
     }
 
     /// Reads RFC 3339 with any fraction and offset (contract 2).

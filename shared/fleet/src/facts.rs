@@ -33,14 +33,14 @@ pub struct Facts {
     pub requests: BTreeMap<String, RequestFacts>,
     /// Whether Catena refuses to list integration requests to us.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub requests_refused: Option<Register<bool>>,
+    pub requests_refused: Option<Register<Reverse<bool>>>,
 }
 
 /// What is known about an invitation.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InvitationFacts {
-    /// The earliest moment that anything is known from. It tells which of several invitations is the newest: a decision's
-    /// moment can't, because an old one may expire while a new one is open.
+    /// When it was made, or else the earliest moment that anything is known from. It tells which of several invitations is
+    /// the newest: a decision's moment can't, because an old one may expire while a new one is open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first: Option<At>,
     /// How it stands.
@@ -66,8 +66,9 @@ pub struct InvitationFacts {
 /// What is known about a share agreement.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AgreementFacts {
-    /// The earliest moment that anything is known from: tells which of several agreements is the newest.
-    pub first: At,
+    /// When it was made, or else the earliest moment that anything is known from: tells which of several agreements is the
+    /// newest.
+    pub first: Timestamp,
     /// Status, scopes and dates.
     pub current: Register<Agreement>,
 }
@@ -118,9 +119,14 @@ impl Facts {
             Fact::Invitation { invitation, was } => {
                 entry(&mut self.invitations, invitation).observe(at, was);
             }
-            Fact::Agreement { id, agreement } => {
+            Fact::Agreement {
+                id,
+                made,
+                agreement,
+            } => {
                 let known = self.agreements.remove(id);
-                let folded = AgreementFacts::observe(known, at, agreement);
+                let made = made.unwrap_or(at.time());
+                let folded = AgreementFacts::observe(known, made, at, agreement);
                 self.agreements.insert(id.clone(), folded);
             }
             Fact::Connection { connection, was } => {
@@ -136,7 +142,7 @@ impl Facts {
                 self.requests.insert(id.clone(), folded);
             }
             Fact::RequestsRefused(refused) => {
-                Register::observe(&mut self.requests_refused, at, *refused);
+                Register::observe(&mut self.requests_refused, at, Reverse(*refused));
             }
         }
         self
@@ -147,10 +153,17 @@ impl Facts {
         self.invitations.values().max_by_key(|known| known.first)
     }
 
-    /// The agreement that counts: the newest, even if an older one would allow more.
+    /// The newest agreement.
     pub fn newest_agreement(&self) -> Option<(&str, &AgreementFacts)> {
-        let newest = self.agreements.iter().max_by_key(|(_, known)| known.first);
-        newest.map(|(id, known)| (id.as_str(), known))
+        self.agreements_by_age().into_iter().next()
+    }
+
+    /// The agreements, the newest first; of two that were made at one moment the more restrictive one first.
+    pub fn agreements_by_age(&self) -> Vec<(&str, &AgreementFacts)> {
+        let agreements = self.agreements.iter();
+        let mut agreements: Vec<_> = agreements.map(|(id, it)| (id.as_str(), it)).collect();
+        agreements.sort_by_key(|(id, known)| Reverse((known.first, known.current.value(), *id)));
+        agreements
     }
 
     /// Invitations, agreements, requests, connections and their schedules together: what a record grows by.
@@ -167,38 +180,38 @@ impl Facts {
         self.invitations.len() + self.agreements.len() + self.requests.len() + connections
     }
 
-    /// Drops what is over, was last heard of before `horizon`, and changes nothing that follows from the facts. The horizon
-    /// must be longer ago than anything that can still be repeated, or a repeat brings it back as news.
+    /// Drops what is over, was last heard of before `horizon`, and is neither the newest of its kind nor needed by another
+    /// fact: stage, admission, data scopes and due times stay as they are. The horizon must be longer ago than anything that
+    /// can still be repeated, or a repeat brings it back as news. Agreements stay, because any of them may come to count.
     #[must_use]
     pub fn compacted(mut self, horizon: Timestamp) -> Self {
-        let old = |at: At| at.time() < horizon;
-        let newest = self.newest_agreement().map(|(id, _)| id.to_owned());
-        self.agreements
-            .retain(|id, known| Some(id) == newest.as_ref() || !old(known.current.at()));
+        let old = |at: Option<At>| at.is_some_and(|at| at.time() < horizon);
         let newest = self.newest_invitation().and_then(|known| known.first);
-        let asked_for: Vec<String> = self
-            .requests
-            .values()
-            .filter_map(|request| request.current.value().invitation.clone())
-            .collect();
+        let asked_for = self.requests.values();
+        let asked_for = asked_for.filter_map(|known| known.current.value().invitation.clone());
+        let asked_for: Vec<String> = asked_for.collect();
         self.invitations.retain(|hash, known| {
-            known.first >= newest
-                || asked_for.contains(hash)
-                || known.last().is_none_or(|at| !old(at))
+            let decision = known.decision.as_ref().map(Register::value);
+            let over = !matches!(decision, None | Some(Decision::Open | Decision::Accepted));
+            let needed = known.first >= newest || asked_for.contains(hash);
+            needed || !over || !old(known.last())
         });
-        // One connection stays at least, because a fleet that was ever connected isn't a new one.
-        let mut linked = self
-            .connections
-            .values()
-            .filter(|known| known.linked.is_some())
-            .count();
+        // The one that ended last stays, because it tells since when nothing flows.
+        let linked = |known: &&LinkFacts| known.linked.is_some() && known.is_over();
+        let last = self.connections.values().filter(linked);
+        let last = last
+            .filter_map(|known| known.state().map(Register::at))
+            .max();
         self.connections.retain(|_, known| {
-            let over = known.state().is_some_and(|state| state.value().is_over());
-            let spare = known.linked.is_none() || linked > 1;
-            let drop = over && spare && known.last().is_some_and(old);
-            linked -= usize::from(drop && known.linked.is_some());
-            !drop
+            let is_last = known.linked.is_some() && known.state().map(Register::at) == last;
+            !known.is_over() || !old(known.last()) || is_last
         });
+        for link in self.connections.values_mut() {
+            let linked = link.linked;
+            link.connection
+                .schedules
+                .retain(|_, schedule| Some(schedule.at()) >= linked || !old(Some(schedule.at())));
+        }
         self
     }
 }
@@ -210,6 +223,7 @@ impl InvitationFacts {
             InvitationFact::Decision(decision) => {
                 Register::observe(&mut self.decision, at, decision.clone());
             }
+            InvitationFact::Created => {}
             InvitationFact::Viewed => latest(&mut self.viewed, at),
             InvitationFact::Sent => latest(&mut self.sent, at),
             InvitationFact::Ends(ends) => Register::observe(&mut self.ends, at, Reverse(*ends)),
@@ -245,10 +259,10 @@ impl InvitationFacts {
 }
 
 impl AgreementFacts {
-    fn observe(known: Option<Self>, at: At, agreement: &Agreement) -> Self {
+    fn observe(known: Option<Self>, made: Timestamp, at: At, agreement: &Agreement) -> Self {
         let (first, mut current) = match known {
-            Some(known) => (known.first.min(at), Some(known.current)),
-            None => (at, None),
+            Some(known) => (known.first.min(made), Some(known.current)),
+            None => (made, None),
         };
         Register::observe(&mut current, at, agreement.clone());
         let current = current.unwrap_or_else(|| Register::new(at, agreement.clone()));
@@ -268,6 +282,12 @@ impl LinkFacts {
     pub fn is_live(&self) -> bool {
         let state = self.state().map(Register::value);
         self.linked.is_some() && state.is_none_or(|state| *state == ConnectionState::Active)
+    }
+
+    /// Whether it is over, and the fleet wasn't linked to it since.
+    pub fn is_over(&self) -> bool {
+        let state = self.state().map(Register::value);
+        state.is_some_and(ConnectionState::is_over)
     }
 
     fn last(&self) -> Option<At> {

@@ -38,13 +38,26 @@ impl fmt::Display for FleetRef {
     }
 }
 
-/// One fact and its moment.
+/// One fact and its moment. Written as `[at, fact]`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(from = "(At, Fact)", into = "(At, Fact)")]
 pub struct Observation {
     /// When it was so.
     pub at: At,
     /// What was so.
     pub fact: Fact,
+}
+
+impl From<(At, Fact)> for Observation {
+    fn from((at, fact): (At, Fact)) -> Self {
+        Self { at, fact }
+    }
+}
+
+impl From<Observation> for (At, Fact) {
+    fn from(observation: Observation) -> Self {
+        (observation.at, observation.fact)
+    }
 }
 
 /// What was so.
@@ -58,6 +71,7 @@ pub enum Fact {
     /// Something about an invitation.
     Invitation {
         /// The invitation's hash.
+        #[serde(rename = "id")]
         invitation: String,
         /// What was so.
         was: InvitationFact,
@@ -66,12 +80,16 @@ pub enum Fact {
     Agreement {
         /// The agreement.
         id: String,
+        /// When it was made, if its id tells: of several the one that was made last counts.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        made: Option<Timestamp>,
         /// Its status, scopes and dates, which are one fact.
         agreement: Agreement,
     },
     /// Something about a connection, whichever fleets it serves.
     Connection {
         /// The connection.
+        #[serde(rename = "id")]
         connection: String,
         /// What was so.
         was: ConnectionFact,
@@ -98,6 +116,8 @@ pub enum Fact {
 pub enum InvitationFact {
     /// How it stood.
     Decision(Decision),
+    /// It was made: of several the one that was made last counts.
+    Created,
     /// The fleet opened it.
     Viewed,
     /// It was sent by e-mail.
@@ -228,6 +248,11 @@ pub enum AgreementStatus {
 }
 
 impl AgreementStatus {
+    /// Whether the agreement holds or may hold again, its dates permitting.
+    pub fn may_hold(&self) -> bool {
+        matches!(self, Self::Active | Self::Paused)
+    }
+
     /// The status as Catena writes it.
     pub fn as_str(&self) -> &str {
         match self {

@@ -31,6 +31,10 @@ pub struct Decisions {
     /// An operator's grant; `None` inside if it was lifted, which wins over one of the same moment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pass: Option<Register<Reverse<Option<Override>>>>,
+    /// Since when no connection works that could be mended. Frozen while that lasts, so that no second announcement of the
+    /// same trouble makes the time to mend it longer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub broken_since: Option<Timestamp>,
 }
 
 /// Provisional access, frozen when it was granted: no later news and no other policy moves its end.
@@ -150,20 +154,23 @@ impl Record {
         }
     }
 
-    /// Grants what the policy says and the facts support, once per request, and tells whether anything was. What is granted
-    /// stays as it is: its end counts from the request and is frozen now.
-    pub fn settle(&mut self, policy: &Policy) -> bool {
+    /// Decides what the policy says and the facts support, and tells whether anything was. A grant is made once per request,
+    /// and stays as it is: its end counts from the request and is frozen now. What would be over by now isn't granted.
+    pub fn settle(&mut self, policy: &Policy, now: Timestamp) -> bool {
+        let broken_since = self.broken_since();
+        let mut any = broken_since != self.decisions.broken_since;
+        self.decisions.broken_since = broken_since;
         let mut wanted = self.grantable(policy);
-        wanted.retain(|(_, id)| !self.decisions.grants.contains_key(id));
         wanted.sort();
-        let mut any = false;
         for (starts, id) in wanted {
-            let grants = self.decisions.grants.values();
-            let used: i64 = grants.map(|it| it.ends.0.saturating_sub(it.starts.0)).sum();
+            let grants = &self.decisions.grants;
+            let used: i64 = grants
+                .values()
+                .map(|it| it.ends.0.saturating_sub(it.starts.0))
+                .sum();
             let left = days(policy.provisional_days_in_all).saturating_sub(used);
-            let lasts = days(policy.provisional_days).min(left);
-            if lasts > 0 {
-                let ends = starts.plus(lasts);
+            let ends = starts.plus(days(policy.provisional_days).min(left));
+            if starts < ends && now < ends && !grants.contains_key(&id) {
                 self.decisions.grants.insert(id, Grant { starts, ends });
                 any = true;
             }
@@ -179,21 +186,47 @@ impl Record {
         let invitations = &self.facts.invitations;
         let requests = self.facts.requests.iter().filter(|(_, known)| {
             match &known.current.value().invitation {
+                // What the browser's return opened already is the same request.
+                Some(hash) if self.decisions.grants.contains_key(&claim(hash)) => false,
                 Some(hash) => invitations.get(hash).is_some_and(|it| it.accepted()),
                 None => invitations.values().any(|it| it.accepted()),
             }
         });
         let requests = requests.map(|(id, known)| (known.current.value().created, id.clone()));
         let refused = self.facts.requests_refused.as_ref().map(Register::value);
-        let by_link = policy.confirmation == Confirmation::Link && refused == Some(&true);
-        let claims = invitations
-            .iter()
-            .filter(|(_, known)| by_link && known.accepted());
-        let claims = claims.filter_map(|(hash, known)| {
-            Some((known.claimed_request?.time(), format!("claim:{hash}")))
+        let by_link = policy.confirmation == Confirmation::Link && refused == Some(&Reverse(true));
+        let claims = invitations.iter().filter(|(hash, known)| {
+            let mut requests = self.facts.requests.values();
+            let confirmed =
+                requests.any(|request| request.current.value().invitation.as_ref() == Some(hash));
+            by_link && known.accepted() && !confirmed
         });
+        let claims =
+            claims.filter_map(|(hash, known)| Some((known.claimed_request?.time(), claim(hash))));
         requests.chain(claims).collect()
     }
+
+    /// Since when all linked connections are broken, and one of them at least can be mended.
+    fn broken_since(&self) -> Option<Timestamp> {
+        let links = self.facts.connections.values();
+        let linked: Vec<_> = links.filter(|link| link.linked.is_some()).collect();
+        let broken = linked.iter().filter(|link| !link.is_over());
+        let broken = broken.filter_map(|link| link.state());
+        let newest = broken.map(|state| state.at().time()).max()?;
+        if linked.iter().any(|link| link.is_live()) {
+            return None;
+        }
+        // It lasts unless something was linked in between.
+        let last_linked = linked.iter().filter_map(|link| link.linked).max();
+        let lasts = |since: &Timestamp| last_linked.is_none_or(|at| at.time() <= *since);
+        let since = self.decisions.broken_since.filter(lasts);
+        Some(since.map_or(newest, |since| since.min(newest)))
+    }
+}
+
+/// The id of a grant that rests on how the fleet's browser came back.
+pub(crate) fn claim(invitation: &str) -> String {
+    format!("claim:{invitation}")
 }
 
 impl Decisions {

@@ -16,9 +16,36 @@ impl Timestamp {
 }
 
 /// When a fact was observed: a time, and the index within one delivery for what happened in the same millisecond.
-/// Taken from the observed thing itself, never from when it arrived.
+/// Taken from the observed thing itself, never from when it arrived. Written as the time alone, or `[time, index]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(from = "Written", into = "Written")]
 pub struct At(pub Timestamp, pub u32);
+
+/// An [`At`] as it is written.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Written {
+    First(Timestamp),
+    Later(Timestamp, u32),
+}
+
+impl From<Written> for At {
+    fn from(written: Written) -> Self {
+        match written {
+            Written::First(time) => Self(time, 0),
+            Written::Later(time, index) => Self(time, index),
+        }
+    }
+}
+
+impl From<At> for Written {
+    fn from(At(time, index): At) -> Self {
+        match index {
+            0 => Self::First(time),
+            index => Self::Later(time, index),
+        }
+    }
+}
 
 impl At {
     /// The time.
@@ -28,27 +55,24 @@ impl At {
 }
 
 /// The newest value of one fact. Of two values at the same moment the greater one stays, so a type's order must put the
-/// more restrictive value last.
+/// more restrictive value last. Written as `[at, value]`: a record is mostly registers, and each of its bytes is paid for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Register<T> {
-    at: At,
-    value: T,
-}
+pub struct Register<T>(At, T);
 
 impl<T: Ord> Register<T> {
     /// A value and its moment.
     pub fn new(at: At, value: T) -> Self {
-        Self { at, value }
+        Self(at, value)
     }
 
     /// The newest value.
     pub fn value(&self) -> &T {
-        &self.value
+        &self.1
     }
 
     /// The newest value's moment.
     pub fn at(&self) -> At {
-        self.at
+        self.0
     }
 
     /// Takes the value in if it is newer.

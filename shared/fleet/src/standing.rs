@@ -265,7 +265,9 @@ pub enum Why {
     OverrideEnds,
     /// A connection is there and no agreement is known.
     AgreementUnknown,
-    /// The fleet accepted and no connection is known.
+    /// The agreement is paused, or in a status that this version doesn't know: that it holds again may get lost.
+    AgreementHalted,
+    /// The fleet accepted, and no connection is known or all are over.
     ConnectionMissing,
     /// A connection is broken; nobody announces that it recovered.
     ConnectionBroken,
@@ -293,6 +295,7 @@ impl Why {
             Self::AdmissionEnds => "admission_ends",
             Self::OverrideEnds => "override_ends",
             Self::AgreementUnknown => "agreement_unknown",
+            Self::AgreementHalted => "agreement_halted",
             Self::ConnectionMissing => "connection_missing",
             Self::ConnectionBroken => "connection_broken",
             Self::ScheduleStopped => "schedule_stopped",

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    Admission, AgreementStatus, Code, Decision, Due, Facts, InvitationFacts, Level, LinkFacts,
-    Policy, Reason, Record, Register, Stage, Standing, Timestamp, Why, policy::days,
+    Admission, AgreementFacts, AgreementStatus, At, Code, Decision, Due, Facts, Grant,
+    InvitationFacts, Level, LinkFacts, Policy, Reason, Record, Register, RequestFacts, Stage,
+    Standing, Timestamp, Why, policy::days, record::claim,
 };
 
 impl Record {
@@ -13,7 +14,7 @@ impl Record {
         let view = View::new(self, policy, now);
         let stage = view.stage();
         let admission = view.admission();
-        let reasons = view.reasons(stage, admission);
+        let reasons = view.reasons(admission);
         let due = view.due(stage, admission);
         Standing {
             stage,
@@ -43,9 +44,15 @@ struct View<'a> {
     policy: &'a Policy,
     now: Timestamp,
     invitation: Option<&'a InvitationFacts>,
+    /// The agreement that counts: the newest, or the one in force until the newest begins.
+    agreement: Option<(&'a str, &'a AgreementFacts)>,
     agreed: Agreed,
+    /// A newer agreement that begins later: no more than it allows may be read.
+    successor: Option<&'a AgreementFacts>,
     /// Connections that the fleet's data was said to flow through.
     linked: Vec<(&'a str, &'a LinkFacts)>,
+    /// Since when the agreement or all connections are over.
+    over_since: Option<Timestamp>,
 }
 
 impl<'a> View<'a> {
@@ -53,43 +60,95 @@ impl<'a> View<'a> {
         let facts = &record.facts;
         let linked = facts.connections.iter();
         let linked = linked.filter(|(_, link)| link.linked.is_some());
-        Self {
+        let mut view = Self {
             record,
             facts,
             policy,
             now,
             invitation: facts.newest_invitation(),
-            agreed: agreed(facts, now),
+            agreement: None,
+            agreed: Agreed::Unknown,
+            successor: None,
             linked: linked.map(|(id, link)| (id.as_str(), link)).collect(),
+            over_since: None,
+        };
+        let by_age = facts.agreements_by_age();
+        if let Some(newest) = by_age.first() {
+            view.agreement = Some(*newest);
+            view.agreed = agreed(newest.1, now);
         }
+        if view.agreed == Agreed::NotYet {
+            let in_force =
+                |(_, known): &&(&str, &AgreementFacts)| agreed(known, now) == Agreed::InForce;
+            if let Some(predecessor) = by_age.iter().skip(1).find(in_force) {
+                view.successor = view.agreement.map(|(_, known)| known);
+                view.agreement = Some(*predecessor);
+                view.agreed = Agreed::InForce;
+            }
+        }
+        view.over_since = view.over();
+        if view.invited_again() {
+            // What is over doesn't count any more: the fleet is on its way once more.
+            view.linked.clear();
+            if view.agreed == Agreed::Ended {
+                view.agreement = None;
+                view.agreed = Agreed::Unknown;
+            }
+        }
+        view
+    }
+
+    /// Since when the agreement or all connections are over.
+    fn over(&self) -> Option<Timestamp> {
+        if let Some((_, known)) = self.agreement.filter(|_| self.agreed == Agreed::Ended) {
+            return Some(ended_at(known));
+        }
+        let mut last = None;
+        for (_, link) in &self.linked {
+            last = last.max(Some(link.state().filter(|_| link.is_over())?.at().time()));
+        }
+        last
+    }
+
+    /// Whether the fleet was invited, or accepted, after what it had was over.
+    fn invited_again(&self) -> bool {
+        let Some((over, invitation)) = self.over_since.zip(self.invitation) else {
+            return false;
+        };
+        let decision = invitation.decision.as_ref();
+        let stands =
+            decision.filter(|it| matches!(it.value(), Decision::Open | Decision::Accepted));
+        let stands = stands.map(Register::at);
+        invitation
+            .first
+            .max(stands)
+            .is_some_and(|at| at.time() > over)
     }
 
     fn stage(&self) -> Stage {
         if self.linked.is_empty() {
-            let stage = self.stage_of_invitation();
-            let over = matches!(self.agreed, Agreed::Ended | Agreed::NotUnderstood);
-            return match stage {
-                Stage::Accepted if over => Stage::Disconnected,
+            return match self.stage_of_invitation() {
+                Stage::Accepted if self.agreed == Agreed::Ended => Stage::Disconnected,
                 Stage::Accepted if self.live_request() => Stage::ReconnectReady,
                 Stage::Accepted if self.requested() => Stage::Requested,
                 stage => stage,
             };
         }
-        let stage = match self.agreed {
+        match self.agreed {
             Agreed::InForce if self.live() => Stage::Connected,
-            Agreed::InForce if self.broken().next().is_none() => Stage::Disconnected,
-            Agreed::Ended | Agreed::NotUnderstood => Stage::Disconnected,
-            Agreed::InForce | Agreed::Unknown | Agreed::NotYet | Agreed::Paused => Stage::Degraded,
-        };
-        if stage == Stage::Disconnected && self.invited_again() {
-            return self.stage_of_invitation();
+            Agreed::InForce if self.over_since.is_some() => Stage::Disconnected,
+            Agreed::Ended => Stage::Disconnected,
+            Agreed::InForce
+            | Agreed::Unknown
+            | Agreed::NotYet
+            | Agreed::Paused
+            | Agreed::NotUnderstood => Stage::Degraded,
         }
-        stage
     }
 
     fn stage_of_invitation(&self) -> Stage {
         let Some(invitation) = self.invitation else {
-            let known = self.facts.catena_fleet.is_some() || self.agreed != Agreed::Unknown;
+            let known = self.facts.catena_fleet.is_some() || self.agreement.is_some();
             return if known {
                 Stage::Accepted
             } else {
@@ -102,7 +161,9 @@ impl<'a> View<'a> {
             Some(Decision::Expired | Decision::Deleted) => Stage::Expired,
             Some(Decision::Open) | None => {
                 let opened = invitation.decision.as_ref().map(Register::at);
-                if invitation.ends().is_some_and(|ends| ends <= self.now) {
+                if self.agreed_since(opened).is_some() {
+                    Stage::Accepted
+                } else if invitation.ends().is_some_and(|ends| ends <= self.now) {
                     Stage::Expired
                 } else if invitation.viewed > opened {
                     Stage::Viewed
@@ -113,17 +174,10 @@ impl<'a> View<'a> {
         }
     }
 
-    /// Whether the newest invitation came after all that is over.
-    fn invited_again(&self) -> bool {
-        let states = self.linked.iter().filter_map(|(_, link)| link.state());
-        let states = states.map(|state| state.at().time());
-        let links = self.linked.iter().filter_map(|(_, link)| link.linked);
-        let links = links.map(|at| at.time());
-        let agreement = self.facts.newest_agreement();
-        let agreement = agreement.map(|(_, known)| known.current.at().time());
-        let last = states.chain(links).chain(agreement).max();
-        let first = self.invitation.and_then(|invitation| invitation.first);
-        first.map(|at| at.time()) > last
+    /// An agreement that was made after an invitation was opened proves that it was accepted.
+    fn agreed_since(&self, opened: Option<At>) -> Option<Timestamp> {
+        let made = self.agreement.map(|(_, known)| known.first);
+        made.filter(|made| opened.is_none_or(|opened| *made > opened.time()))
     }
 
     fn live(&self) -> bool {
@@ -133,31 +187,27 @@ impl<'a> View<'a> {
     /// Linked connections that are broken and can be mended.
     fn broken(&self) -> impl Iterator<Item = (&'a str, &'a LinkFacts)> {
         let linked = self.linked.iter().copied();
-        linked.filter(|(_, link)| {
-            let state = link.state().map(Register::value);
-            !link.is_live() && state.is_some_and(|state| !state.is_over())
-        })
+        linked.filter(|(_, link)| !link.is_live() && !link.is_over())
     }
 
     fn live_request(&self) -> bool {
-        self.facts
-            .requests
-            .values()
-            .any(|request| request.live.is_some())
+        let mut requests = self.facts.requests.values();
+        requests.any(|request| request.live.is_some())
     }
 
     fn requested(&self) -> bool {
         !self.facts.requests.is_empty() || self.claimed().is_some()
     }
 
-    /// When the fleet accepted: what is known of it otherwise tells it as well.
+    /// When the fleet accepted: an agreement tells it as well, and so does its id at Catena.
     fn accepted(&self) -> Option<Timestamp> {
         let decision = self.invitation.and_then(|it| it.decision.as_ref());
         let decision = decision.map(Register::at);
-        let agreement = self.facts.newest_agreement().map(|(_, known)| known.first);
-        let catena_fleet = self.facts.catena_fleet.as_ref().map(Register::at);
-        let at = decision.or(agreement).or(catena_fleet);
-        at.map(|at| at.time())
+        let agreement = self.agreement.map(|(_, known)| known.first);
+        let catena_fleet = self.facts.catena_fleet.as_ref();
+        let catena_fleet = catena_fleet.map(|it| it.at().time());
+        let decision = decision.map(|at| at.time());
+        decision.or(agreement).or(catena_fleet)
     }
 
     /// When the fleet's browser first came back from its newest invitation with a requested integration.
@@ -192,45 +242,61 @@ impl<'a> View<'a> {
             )
     }
 
+    /// Provisional grants that a full connection hasn't replaced for good (contract 4.3).
+    fn grants(&self) -> impl Iterator<Item = (&'a String, &'a Grant)> {
+        let links = self.facts.connections.values();
+        let linked = links.filter_map(|link| link.linked).max();
+        let grants = self.record.decisions.grants.iter();
+        grants.filter(move |(_, grant)| linked.is_none_or(|at| at.time() < grant.starts))
+    }
+
     fn provisional_until(&self) -> Option<Timestamp> {
-        let grants = self.record.decisions.grants.values();
-        grants
-            .map(|grant| grant.ends)
-            .max()
-            .filter(|_| !self.withdrawn())
+        let ends = self.grants().map(|(_, grant)| grant.ends);
+        ends.max().filter(|_| !self.withdrawn())
     }
 
     /// The end of the time to mend, or to connect what went live and was granted for.
     fn grace_until(&self) -> Option<Timestamp> {
         if self.linked.is_empty() {
-            let granted = |id: &&String| self.record.decisions.grants.contains_key(*id);
-            let requests = self.facts.requests.iter().filter(|(id, _)| granted(id));
-            let live = requests.filter_map(|(_, request)| request.live);
-            let until = live
-                .map(|at| at.time().plus(days(self.policy.reconnect_days)))
-                .max();
-            return until.filter(|_| !self.withdrawn());
+            let granted = |id: &String, known: &RequestFacts| {
+                let invitation = known.current.value().invitation.as_ref();
+                let claim = invitation.map(|hash| claim(hash));
+                self.grants()
+                    .any(|(it, _)| it == id || Some(it) == claim.as_ref())
+            };
+            let requests = self.facts.requests.iter();
+            let live = requests.filter(|(id, known)| granted(id, known));
+            let live = live.filter_map(|(_, request)| request.live);
+            let until = live.map(|at| at.time().plus(days(self.policy.reconnect_days)));
+            return until.max().filter(|_| !self.withdrawn());
         }
         if self.agreed != Agreed::InForce || self.live() {
             return None;
         }
         let broken = self.broken().filter_map(|(_, link)| link.state());
-        let broken = broken.map(|state| state.at().time()).max();
-        broken.map(|at| at.plus(days(self.policy.broken_days)))
+        let broken = broken.map(|state| state.at().time()).max()?;
+        let since = self.record.decisions.broken_since.unwrap_or(broken);
+        Some(since.plus(days(self.policy.broken_days)))
     }
 
     fn data_scopes(&self) -> BTreeMap<String, Level> {
-        let agreement = self.facts.newest_agreement();
-        let agreement = agreement.filter(|_| self.agreed == Agreed::InForce);
-        let scopes = agreement.and_then(|(_, known)| known.current.value().scopes.as_ref());
-        let known = |(_, level): &(&String, &Level)| !matches!(level, Level::Unknown(_));
-        let scopes = scopes.into_iter().flatten().filter(known);
-        scopes
-            .map(|(resource, level)| (resource.clone(), level.clone()))
-            .collect()
+        let of = |known: &'a AgreementFacts| known.current.value().scopes.iter().flatten();
+        let agreement = self.agreement.filter(|_| self.agreed == Agreed::InForce);
+        let scopes = agreement.into_iter().flat_map(|(_, known)| of(known));
+        let allowed = |(resource, level): (&'a String, &'a Level)| {
+            let limit = match self.successor {
+                Some(known) => known.current.value().scopes.as_ref()?.get(resource)?,
+                None => level,
+            };
+            // The more restrictive of the two.
+            let level = level.max(limit);
+            let known = !matches!(level, Level::Unknown(_));
+            known.then(|| (resource.clone(), level.clone()))
+        };
+        scopes.filter_map(allowed).collect()
     }
 
-    fn reasons(&self, stage: Stage, admission: Admission) -> Vec<Reason> {
+    fn reasons(&self, admission: Admission) -> Vec<Reason> {
         let mut reasons = Vec::new();
         let decisions = &self.record.decisions;
         for (code, decided) in [
@@ -249,19 +315,14 @@ impl<'a> View<'a> {
             reasons.extend(reasons_of_link(id, link));
         }
         reasons.extend(self.reasons_of_requests(admission));
-        if self.linked.is_empty()
-            || !matches!(
-                stage,
-                Stage::Connected | Stage::Degraded | Stage::Disconnected
-            )
-        {
+        if self.linked.is_empty() {
             reasons.push(self.reason_of_invitation());
         }
         reasons
     }
 
     fn reason_of_agreement(&self) -> Option<Reason> {
-        let Some((id, known)) = self.facts.newest_agreement() else {
+        let Some((id, known)) = self.agreement else {
             let linked = self.linked.iter().filter_map(|(_, link)| link.linked);
             let since = linked.map(|at| at.time()).min()?;
             let since = Some(since);
@@ -291,19 +352,13 @@ impl<'a> View<'a> {
                 ..status(Code::AgreementPaused)
             },
             Agreed::Ended => {
-                let by_time = matches!(
-                    agreement.status,
-                    AgreementStatus::Active | AgreementStatus::Paused
-                );
-                let since = agreement.ends.filter(|_| by_time);
-                let detail = if by_time {
-                    &AgreementStatus::Expired
-                } else {
-                    &agreement.status
+                let status_now = match agreement.status.may_hold() {
+                    true => &AgreementStatus::Expired,
+                    false => &agreement.status,
                 };
                 Reason {
-                    detail: Some(detail.as_str().to_owned()),
-                    since: since.or(Some(known.current.at().time())),
+                    detail: Some(status_now.as_str().to_owned()),
+                    since: Some(ended_at(known)),
                     ..status(Code::AgreementEnded)
                 }
             }
@@ -316,26 +371,27 @@ impl<'a> View<'a> {
 
     fn reasons_of_requests(&self, admission: Admission) -> Vec<Reason> {
         let mut reasons = Vec::new();
-        if self.linked.is_empty() {
-            for (id, known) in &self.facts.requests {
-                let request = known.current.value();
-                let (code, since) = match known.live {
-                    Some(at) => (Code::ProviderLive, at.time()),
-                    None => (Code::RequestPending, request.created),
-                };
-                reasons.push(Reason {
-                    about: Some(id.clone()),
-                    detail: Some(request.provider.clone()),
-                    since: Some(since),
-                    ..Reason::new(code)
-                });
-            }
-            let claimed = self.claimed().filter(|_| self.facts.requests.is_empty());
-            reasons.extend(claimed.map(|since| Reason {
+        let connected = !self.linked.is_empty();
+        for (id, known) in &self.facts.requests {
+            let request = known.current.value();
+            let (code, since) = match known.live {
+                Some(_) if connected => continue,
+                Some(at) => (Code::ProviderLive, at.time()),
+                None => (Code::RequestPending, request.created),
+            };
+            reasons.push(Reason {
+                about: Some(id.clone()),
+                detail: Some(request.provider.clone()),
                 since: Some(since),
-                ..Reason::new(Code::RequestUnconfirmed)
-            }));
+                ..Reason::new(code)
+            });
         }
+        let unconfirmed = !connected && self.facts.requests.is_empty();
+        let claimed = self.claimed().filter(|_| unconfirmed);
+        reasons.extend(claimed.map(|since| Reason {
+            since: Some(since),
+            ..Reason::new(Code::RequestUnconfirmed)
+        }));
         if admission != Admission::Full {
             let ends = |until: Option<Timestamp>, running, over| {
                 let until = until?;
@@ -401,20 +457,16 @@ impl<'a> View<'a> {
         );
         let ends = self.invitation.and_then(InvitationFacts::ends);
         add(Why::InvitationEnds, ends.filter(ahead).filter(|_| open));
-        if let Some((_, known)) = self.facts.newest_agreement() {
-            let agreement = known.current.value();
-            let holds = matches!(
-                agreement.status,
-                AgreementStatus::Active | AgreementStatus::Paused
-            );
-            add(
-                Why::AgreementStarts,
-                agreement.effective.filter(ahead).filter(|_| holds),
-            );
-            add(
-                Why::AgreementEnds,
-                agreement.ends.filter(ahead).filter(|_| holds),
-            );
+        // As long as the newest hasn't begun, any other may come to count.
+        let any = self.successor.is_some() || self.agreed == Agreed::NotYet;
+        let others = self.facts.agreements.values().filter(|_| any);
+        let counts = self.agreement.map(|(_, known)| known);
+        for agreement in counts.into_iter().chain(others) {
+            let agreement = agreement.current.value();
+            if agreement.status.may_hold() {
+                add(Why::AgreementStarts, agreement.effective.filter(ahead));
+                add(Why::AgreementEnds, agreement.ends.filter(ahead));
+            }
         }
         add(Why::AdmissionEnds, admission.until());
         let decisions = &self.record.decisions;
@@ -432,36 +484,44 @@ impl<'a> View<'a> {
                 link.linked.map(|at| at.time()).filter(|_| unknown),
             );
         }
-        let ended = matches!(self.agreed, Agreed::Ended | Agreed::NotUnderstood);
-        let over = ended || stage == Stage::Disconnected;
+        let since = counts.map(|known| known.current.at().time());
+        let halted = matches!(self.agreed, Agreed::Paused | Agreed::NotUnderstood);
+        add(Why::AgreementHalted, since.filter(|_| halted));
+        let over = self.agreed == Agreed::Ended;
         for (_, link) in self.broken().filter(|_| !over) {
             add(
                 Why::ConnectionBroken,
                 link.state().map(|state| state.at().time()),
             );
         }
-        for (_, link) in self.linked.iter().filter(|_| !over) {
+        for (_, link) in self
+            .linked
+            .iter()
+            .filter(|(_, link)| !over && !link.is_over())
+        {
             for stopped in stopped_schedules(link).map(|(_, at, _)| at) {
                 add(Why::ScheduleStopped, Some(stopped));
             }
         }
-        if self.linked.is_empty() {
-            let missing = stage == Stage::Accepted;
-            add(Why::ConnectionMissing, self.accepted().filter(|_| missing));
-            let unconfirmed = stage == Stage::Requested && self.facts.requests.is_empty();
-            add(
-                Why::RequestUnconfirmed,
-                self.claimed().filter(|_| unconfirmed),
-            );
-            let waits = matches!(stage, Stage::Requested | Stage::ReconnectReady);
-            for request in self.facts.requests.values().filter(|_| waits) {
-                let pending = request
-                    .live
-                    .is_none()
-                    .then_some(request.current.at().time());
-                add(Why::RequestPending, pending);
-                add(Why::ProviderLive, request.live.map(|at| at.time()));
-            }
+        // What is agreed, and flows nowhere.
+        let missing = match self.linked.is_empty() {
+            true => self.accepted().filter(|_| stage == Stage::Accepted),
+            false => self.over_since.filter(|_| self.agreed == Agreed::InForce),
+        };
+        add(Why::ConnectionMissing, missing);
+        let unconfirmed = stage == Stage::Requested && self.facts.requests.is_empty();
+        add(
+            Why::RequestUnconfirmed,
+            self.claimed().filter(|_| unconfirmed),
+        );
+        // Also of a fleet that connected another provider meanwhile.
+        for request in self.facts.requests.values().filter(|_| !self.withdrawn()) {
+            let pending = request.live.is_none();
+            let seen = Some(request.current.at().time());
+            add(Why::RequestPending, seen.filter(|_| pending));
+            let ready = stage == Stage::ReconnectReady;
+            let live = request.live.map(|at| at.time());
+            add(Why::ProviderLive, live.filter(|_| ready));
         }
         due.sort();
         due.dedup();
@@ -481,10 +541,14 @@ impl Reason {
     }
 }
 
-fn agreed(facts: &Facts, now: Timestamp) -> Agreed {
-    let Some((_, known)) = facts.newest_agreement() else {
-        return Agreed::Unknown;
-    };
+/// Since when an agreement that is over is.
+fn ended_at(known: &AgreementFacts) -> Timestamp {
+    let agreement = known.current.value();
+    let by_time = agreement.ends.filter(|_| agreement.status.may_hold());
+    by_time.unwrap_or(known.current.at().time())
+}
+
+fn agreed(known: &AgreementFacts, now: Timestamp) -> Agreed {
     let agreement = known.current.value();
     let ended = agreement.ends.is_some_and(|ends| ends <= now);
     match &agreement.status {

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use aws_config::{
-    BehaviorVersion, Region, SdkConfig, environment::EnvironmentVariableCredentialsProvider,
-    retry::RetryConfig, timeout::TimeoutConfig,
+    BehaviorVersion, ConfigLoader, Region, SdkConfig,
+    environment::EnvironmentVariableCredentialsProvider, retry::RetryConfig,
+    timeout::TimeoutConfig,
 };
 use aws_smithy_http_client::tls::{self, TlsContext, TrustStore, rustls_provider::CryptoMode};
 
@@ -25,18 +26,9 @@ pub struct Patience {
 
 /// The configuration that all of a function's clients share.
 ///
-/// Region and credentials come from the variables that Lambda sets, so no other place is asked. TLS is rustls on `ring`:
-/// aws-lc gathers 20 ms of CPU jitter at its first random number. Only Amazon Trust Services' roots are trusted, compiled
-/// in, because reading the system's certificates costs milliseconds of every cold start and every AWS endpoint of the
-/// `aws` and `aws-us-gov` partitions has a certificate below them.
+/// Region and credentials come from the variables that Lambda sets, so no other place is asked. HTTPS is that of [`https`].
 pub async fn aws_config(env: &Env, patience: Patience) -> Result<SdkConfig, SettingError> {
     let region = env.required("AWS_REGION")?;
-    let roots = TrustStore::empty().with_pem_certificate(AMAZON_TRUST_SERVICES);
-    let context = TlsContext::builder().with_trust_store(roots).build();
-    let http = aws_smithy_http_client::Builder::new()
-        .tls_provider(tls::Provider::Rustls(CryptoMode::Ring))
-        .tls_context(context.expect("a trust store alone is a valid TLS context"))
-        .build_https();
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(patience.connect)
         .operation_attempt_timeout(patience.attempt)
@@ -44,14 +36,27 @@ pub async fn aws_config(env: &Env, patience: Patience) -> Result<SdkConfig, Sett
     let retries = RetryConfig::standard()
         .with_max_attempts(patience.attempts)
         .with_initial_backoff(patience.pause);
-    Ok(aws_config::defaults(BehaviorVersion::latest())
+    Ok(https(aws_config::defaults(BehaviorVersion::latest()))
         .region(Region::new(region))
         .credentials_provider(EnvironmentVariableCredentialsProvider::new())
-        .http_client(http)
         .timeout_config(timeouts)
         .retry_config(retries)
         .load()
         .await)
+}
+
+/// Gives clients the HTTPS that everything here uses. TLS is rustls on `ring`: aws-lc gathers 20 ms of CPU jitter at its
+/// first random number. Only Amazon Trust Services' roots are trusted, compiled in, because reading the system's
+/// certificates costs milliseconds of every cold start and every AWS endpoint of the `aws` and `aws-us-gov` partitions has
+/// a certificate below them.
+pub fn https(loader: ConfigLoader) -> ConfigLoader {
+    let roots = TrustStore::empty().with_pem_certificate(AMAZON_TRUST_SERVICES);
+    let context = TlsContext::builder().with_trust_store(roots).build();
+    let http = aws_smithy_http_client::Builder::new()
+        .tls_provider(tls::Provider::Rustls(CryptoMode::Ring))
+        .tls_context(context.expect("a trust store alone is a valid TLS context"))
+        .build_https();
+    loader.http_client(http)
 }
 
 const AMAZON_TRUST_SERVICES: &[u8] = include_bytes!("amazon-trust-services.pem");

@@ -4,6 +4,6 @@ mod aws;
 mod env;
 mod logs;
 
-pub use aws::{Patience, aws_config};
+pub use aws::{Patience, aws_config, https};
 pub use env::{Env, SettingError};
 pub use logs::start_logs;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
+use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, WriteRequest};
 use fleet::FleetRef;
 use futures_util::{StreamExt, TryStreamExt, stream};
 
@@ -16,10 +16,12 @@ pub(crate) type Item = HashMap<String, AttributeValue>;
 
 /// The most items that one BatchGetItem reads (AWS).
 const MOST: usize = 100;
+/// The most items that one BatchWriteItem writes (AWS).
+const MOST_WRITES: usize = 25;
 /// What a batch request leaves over (too much data, throttled) is asked for again this often.
-pub(crate) const ROUNDS: usize = 5;
+const ROUNDS: usize = 5;
 /// Requests at a time.
-pub(crate) const CONCURRENCY: usize = 8;
+const CONCURRENCY: usize = 8;
 
 /// What was found about keys and fleets.
 #[derive(Debug, Default)]
@@ -72,6 +74,48 @@ impl Table {
         record.unwrap_or_else(|| Ok(StoredRecord::new(fleet.clone())))
     }
 
+    /// Writes and deletes of whole items, without conditions: one request for up to 25. Keys must differ.
+    pub(crate) async fn write_all(
+        &self,
+        operation: &'static str,
+        requests: Vec<WriteRequest>,
+    ) -> Result<(), StoreError> {
+        let chunks: Vec<_> = requests.chunks(MOST_WRITES).map(<[_]>::to_vec).collect();
+        stream::iter(chunks)
+            .map(|chunk| self.write_chunk(operation, chunk))
+            .buffer_unordered(CONCURRENCY)
+            .try_collect()
+            .await
+    }
+
+    async fn write_chunk(
+        &self,
+        operation: &'static str,
+        mut left: Vec<WriteRequest>,
+    ) -> Result<(), StoreError> {
+        for round in 0..ROUNDS {
+            if round > 0 {
+                tokio::time::sleep(std::time::Duration::from_millis(25 << round)).await;
+            }
+            let answer = self
+                .client
+                .batch_write_item()
+                .request_items(&self.name, left)
+                .send()
+                .await
+                .map_err(StoreError::of(operation))?;
+            let unprocessed = answer.unprocessed_items.into_iter().flatten();
+            left = unprocessed.flat_map(|(_, requests)| requests).collect();
+            if left.is_empty() {
+                return Ok(());
+            }
+        }
+        Err(StoreError::Unavailable {
+            operation,
+            source: "some items were left unwritten after several requests".into(),
+        })
+    }
+
     async fn get_chunk(
         &self,
         operation: &'static str,
@@ -90,10 +134,7 @@ impl Table {
                 .set_keys(Some(keys))
                 .consistent_read(true)
                 .build()
-                .map_err(|error| StoreError::Unavailable {
-                    operation,
-                    source: Box::new(error),
-                })?;
+                .map_err(StoreError::unbuilt(operation))?;
             let answer = self
                 .client
                 .batch_get_item()

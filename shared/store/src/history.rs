@@ -4,13 +4,12 @@ use std::collections::BTreeSet;
 
 use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, WriteRequest};
 use fleet::{FleetRef, Observation, Timestamp};
-use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 
 use crate::{
     StoreError, Table,
-    batch::{CONCURRENCY, ROUNDS, damaged, key, text},
+    batch::{damaged, key, text},
     due::millis,
     record::pk,
 };
@@ -24,13 +23,11 @@ pub struct HistoryEntry {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
     /// When it came.
+    #[serde(rename = "came")]
     pub received: Timestamp,
     /// What it said that wasn't known.
     pub news: Vec<Observation>,
 }
-
-/// The most items that one BatchWriteItem writes (AWS).
-const MOST: usize = 25;
 
 impl Table {
     /// Adds entries to fleets' histories, kept for `days`: one item per fleet. It goes before the record, so that no record
@@ -52,18 +49,10 @@ impl Table {
             let expires_at = AttributeValue::N(expires_at.unix_timestamp().to_string());
             item.insert("expires_at".to_owned(), expires_at);
             let put = PutRequest::builder().set_item(Some(item)).build();
-            let put = put.map_err(|error| StoreError::Unavailable {
-                operation: REMEMBER,
-                source: Box::new(error),
-            })?;
+            let put = put.map_err(StoreError::unbuilt(REMEMBER))?;
             requests.push(WriteRequest::builder().put_request(put).build());
         }
-        let chunks: Vec<_> = requests.chunks(MOST).map(<[_]>::to_vec).collect();
-        stream::iter(chunks)
-            .map(|chunk| self.write_chunk(chunk))
-            .buffer_unordered(CONCURRENCY)
-            .try_collect()
-            .await
+        self.write_all(REMEMBER, requests).await
     }
 
     /// A fleet's history, each observation once, in the order in which things happened.
@@ -100,30 +89,6 @@ impl Table {
                 return Ok(history);
             }
         }
-    }
-
-    async fn write_chunk(&self, mut left: Vec<WriteRequest>) -> Result<(), StoreError> {
-        for round in 0..ROUNDS {
-            if round > 0 {
-                tokio::time::sleep(std::time::Duration::from_millis(25 << round)).await;
-            }
-            let answer = self
-                .client
-                .batch_write_item()
-                .request_items(&self.name, left)
-                .send()
-                .await
-                .map_err(StoreError::of(REMEMBER))?;
-            let unprocessed = answer.unprocessed_items.into_iter().flatten();
-            left = unprocessed.flat_map(|(_, requests)| requests).collect();
-            if left.is_empty() {
-                return Ok(());
-            }
-        }
-        Err(StoreError::Unavailable {
-            operation: REMEMBER,
-            source: "some items were left unwritten after several requests".into(),
-        })
     }
 }
 

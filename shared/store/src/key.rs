@@ -11,11 +11,11 @@ use aws_sdk_dynamodb::{
     operation::update_item::UpdateItemError,
     types::{AttributeValue, ReturnValue},
 };
-use fleet::{ConnectionFacts, FleetRef};
+use fleet::{ConnectionFacts, FleetRef, SCHEMA};
 
 use crate::{
     Commit, StoreError, Table,
-    batch::{Item, damaged, key, number},
+    batch::{Item, damaged, key, number, text},
 };
 
 /// One of Catena's ids that belongs to a fleet, or to several.
@@ -107,9 +107,11 @@ impl Table {
             let facts =
                 serde_json::to_string(facts).map_err(|error| damaged(&pk(), error.to_string()))?;
             set.push("connection_facts = :connection_facts");
+            set.push("facts_schema = :schema");
             add.push("version :one");
             update = update
                 .expression_attribute_values(":connection_facts", AttributeValue::S(facts))
+                .expression_attribute_values(":schema", AttributeValue::N(SCHEMA.to_string()))
                 .expression_attribute_values(":one", AttributeValue::N("1".to_owned()));
             update = if *version == 0 {
                 update.condition_expression("attribute_not_exists(version)")
@@ -157,6 +159,11 @@ pub(crate) fn read(item: &Item) -> Result<KeyRecord, StoreError> {
     let (connection, version) = match item.get("connection_facts") {
         None => (ConnectionFacts::default(), 0),
         Some(AttributeValue::S(facts)) => {
+            let schema: u32 = number(item, "facts_schema")?;
+            if schema > SCHEMA {
+                let item = text(item, "pk").unwrap_or_default().to_owned();
+                return Err(StoreError::NewerSchema { item, schema });
+            }
             let facts = serde_json::from_str(facts)
                 .map_err(|error| damaged(item, format!("connection_facts: {error}")))?;
             (facts, number(item, "version")?)

@@ -30,7 +30,7 @@ pub use record::{Commit, StoredRecord};
 
 use aws_sdk_dynamodb::{
     Client,
-    error::{ProvideErrorMetadata, SdkError},
+    error::{BuildError, ProvideErrorMetadata, SdkError},
 };
 
 /// The table.
@@ -69,13 +69,13 @@ pub enum StoreError {
     },
     /// The record's form is newer than this program: after a roll-back, the newer program must be brought back.
     #[error(
-        "record of {fleet} has schema {schema}, newer than this program's {}",
+        "{item} has schema {schema}, newer than this program's {}",
         fleet::SCHEMA
     )]
     NewerSchema {
-        /// The fleet.
-        fleet: String,
-        /// The record's schema.
+        /// The item.
+        item: String,
+        /// Its schema.
         schema: u32,
     },
     /// An item isn't what this program wrote.
@@ -108,9 +108,20 @@ impl StoreError {
         }
     }
 
+    /// A request that lacks something, before it is sent.
+    fn unbuilt(operation: &'static str) -> impl Fn(BuildError) -> Self {
+        move |error| Self::Unavailable {
+            operation,
+            source: Box::new(error),
+        }
+    }
+
     /// Whether it will be the same the next time: nothing that passes is to blame.
     pub fn is_lasting(&self) -> bool {
-        matches!(self, Self::Refused { .. } | Self::TooLarge { .. })
+        matches!(
+            self,
+            Self::Refused { .. } | Self::TooLarge { .. } | Self::Damaged { .. }
+        )
     }
 }
 

@@ -1,6 +1,8 @@
 //! Events whose fleet isn't known yet.
 
-use aws_sdk_dynamodb::types::AttributeValue;
+use std::collections::BTreeSet;
+
+use aws_sdk_dynamodb::types::{AttributeValue, DeleteRequest, WriteRequest};
 use time::{Duration, OffsetDateTime};
 
 use crate::{
@@ -78,18 +80,21 @@ impl Table {
         }
     }
 
-    /// Takes an event away once it is in its records. Again is the same as once.
-    pub async fn unpark(&self, parked: &Parked) -> Result<(), StoreError> {
-        let item = key(parked.key.to_string(), format!("{PARKED}{}", parked.digest));
-        self.client
-            .delete_item()
-            .table_name(&self.name)
-            .set_key(Some(item))
-            .send()
-            .await
-            .map_err(StoreError::of("remove a parked event"))?;
-        Ok(())
+    /// Takes events away once they are in their records. Again is the same as once.
+    pub async fn unpark(&self, parked: &[&Parked]) -> Result<(), StoreError> {
+        let places = parked.iter().map(|it| (it.key.to_string(), &it.digest));
+        // One request must not name an item twice (AWS).
+        let places: BTreeSet<_> = places.collect();
+        let mut requests = Vec::with_capacity(places.len());
+        for (pk, digest) in places {
+            let item = key(pk, format!("{PARKED}{digest}"));
+            let delete = DeleteRequest::builder().set_key(Some(item)).build();
+            let delete = delete.map_err(StoreError::unbuilt(UNPARK))?;
+            requests.push(WriteRequest::builder().delete_request(delete).build());
+        }
+        self.write_all(UNPARK, requests).await
     }
 }
 
 pub(crate) const PARKED: &str = "PARKED#";
+const UNPARK: &str = "remove parked events";

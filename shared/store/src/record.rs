@@ -116,10 +116,8 @@ impl Table {
 pub(crate) fn read(fleet: FleetRef, item: &Item) -> Result<StoredRecord, StoreError> {
     let schema: u32 = number(item, "schema")?;
     if schema > SCHEMA {
-        return Err(StoreError::NewerSchema {
-            fleet: fleet.as_str().to_owned(),
-            schema,
-        });
+        let item = format!("record of {fleet}");
+        return Err(StoreError::NewerSchema { item, schema });
     }
     let part = |name: &'static str| match item.get(name) {
         Some(_) => text(item, name).map(Some),

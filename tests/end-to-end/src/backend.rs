@@ -92,6 +92,25 @@ impl Backend {
         settings
     }
 
+    /// Starts a function's real binary on a lane of its own.
+    pub(crate) async fn function_on(
+        &self,
+        lane: &str,
+        package: &str,
+        settings: &[(&str, &str)],
+    ) -> Function {
+        let lane = self.wire.lane(lane).await.unwrap();
+        let lane = Wire::environment(&lane);
+        let lane = lane
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()));
+        self.function(
+            package,
+            &settings.iter().copied().chain(lane).collect::<Vec<_>>(),
+        )
+        .await
+    }
+
     /// Starts a function's real binary.
     pub(crate) async fn function(&self, package: &str, settings: &[(&str, &str)]) -> Function {
         let mut all = self.settings();

@@ -242,9 +242,11 @@ async fn what_a_crash_left_parked_is_found_when_the_message_comes_again() {
     let parked = BTreeSet::from(["LINKS", "PARKED"].map(str::to_owned));
     assert_eq!(kinds(&backend.items().await), parked);
     // Now the record is written, but what was parked can't be removed: again is the same as once.
-    backend.wire.fault(
+    // The history comes first.
+    backend.wire.fault_after(
+        1,
         "*",
-        "dynamodb:DeleteItem",
+        "dynamodb:BatchWriteItem",
         Fault::error(500, "InternalServerError"),
     );
     assert_eq!(failed(&processor, &one(3, 2)).await.len(), 1);
@@ -349,7 +351,7 @@ async fn what_says_nothing_is_told_from_what_cannot_be_ordered() {
     assert_eq!(stage_of(&items, "FLEET-1"), Stage::Invited);
     let reasons = items.iter().filter_map(|item| item["reason"]["S"].as_str());
     let reasons: Vec<&str> = reasons.collect();
-    assert_eq!(reasons, ["an id is longer than any of Catena's"]);
+    assert_eq!(reasons, ["an id is empty or longer than any of Catena's"]);
     // What has no time changes no fact; it says that somebody should look.
     let record = record(&items, "FLEET-1");
     assert!(
@@ -372,6 +374,141 @@ async fn what_says_nothing_is_told_from_what_cannot_be_ordered() {
         self::record(&backend.items().await, "FLEET-1")["version"],
         version
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_outgrows_the_record_harms_no_other_of_its_fleet() {
+    let backend = Backend::start().await;
+    let fleet = fleet(1);
+    let now = OffsetDateTime::now_utc();
+    let large = |id: &str| {
+        let mut agreement = events::share_agreement_created(&fleet, now);
+        let scopes = (0..6000).map(|n| (format!("a-resource-called-{n:06}"), json!("read")));
+        agreement.data[0]["scopes"] = Value::Object(scopes.collect());
+        agreement.data[0]["id"] = json!(id);
+        agreement
+    };
+    let events = [
+        large("one"),
+        large("two"),
+        events::invitation_viewed(&fleet, now),
+    ];
+    let bodies = bodies(&backend, &events, Duration::ZERO).await;
+    let processor = backend.function("event-processor", &[]).await;
+    assert_eq!(
+        failed(&processor, &batch([bodies[0].as_str()])).await,
+        [] as [String; 0]
+    );
+    let two = batch([bodies[1].as_str(), bodies[2].as_str()]);
+    assert_eq!(failed(&processor, &two).await, [] as [String; 0]);
+    assert_eq!(
+        outcomes(&processor),
+        [
+            "large-record",
+            "applied",
+            "large-record",
+            "quarantined",
+            "applied"
+        ]
+    );
+    let items = backend.items().await;
+    let facts = record(&items, "FLEET-1")["facts"]["S"].as_str().unwrap();
+    assert!(facts.contains("viewed") && !facts.contains(r#""two""#));
+    let reason = items.iter().find_map(|item| item["reason"]["S"].as_str());
+    assert!(
+        reason.unwrap().contains("more than an item holds"),
+        "{reason:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_damaged_in_the_table_harms_only_what_needs_it() {
+    let backend = Backend::start().await;
+    let (broken, sound) = (fleet(1), fleet(2));
+    let now = OffsetDateTime::now_utc();
+    let put = async |item: Value| {
+        let put = json!({ "TableName": TABLE, "Item": item });
+        backend.aws.dynamodb("PutItem", put).await.unwrap();
+    };
+    put(json!({
+        "pk": { "S": format!("KEY#connection#{}", broken.connection_id) },
+        "sk": { "S": "LINKS" },
+        "connection_facts": { "S": "not JSON" },
+        "facts_schema": { "N": "1" },
+        "version": { "N": "1" },
+    }))
+    .await;
+    // Something that a later version parked.
+    let pk = format!("KEY#catena-fleet#{}", sound.fleet_id);
+    let parked = r#"{"v":99,"received_at":"2026-05-04T08:00:00Z","delivery":{}}"#;
+    put(json!({ "pk": { "S": pk }, "sk": { "S": "LINKS" }, "waiting": { "BOOL": true } })).await;
+    put(json!({ "pk": { "S": pk }, "sk": { "S": "PARKED#x" }, "body": { "S": parked } })).await;
+
+    let events = [
+        events::schedule_deactivated(&broken, now),
+        events::share_agreement_created(&sound, now),
+        events::fleet_connection_created(&sound, now),
+    ];
+    let bodies = bodies(&backend, &events, Duration::ZERO).await;
+    let processor = backend.function("event-processor", &[]).await;
+    let all = batch(bodies.iter().map(String::as_str));
+    assert_eq!(failed(&processor, &all).await, [] as [String; 0]);
+    let outcomes: BTreeSet<String> = outcomes(&processor).into_iter().collect();
+    let expected = ["applied", "quarantined", "unreadable-parked"].map(str::to_owned);
+    assert_eq!(outcomes, BTreeSet::from(expected));
+    let items = backend.items().await;
+    assert_eq!(stage_of(&items, "FLEET-2"), Stage::Connected);
+    // It waits for that version.
+    assert!(kinds(&items).contains("PARKED"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_no_time_is_looked_at_even_if_other_parts_of_it_have_one() {
+    let backend = Backend::start().await;
+    let fleet = fleet(1);
+    let created = events::invitation_created(&fleet, fleet.invited_at);
+    let mut deleted = events::invitation_deleted(&fleet, OffsetDateTime::now_utc());
+    deleted.id = None;
+    let bodies = bodies(&backend, &[created, deleted], Duration::ZERO).await;
+    let processor = backend.function("event-processor", &[]).await;
+    for body in &bodies {
+        assert_eq!(
+            failed(&processor, &batch([body.as_str()])).await,
+            [] as [String; 0]
+        );
+    }
+    assert_eq!(outcomes(&processor), ["applied", "applied"]);
+    let items = backend.items().await;
+    assert_eq!(stage_of(&items, "FLEET-1"), Stage::Invited);
+    let look = record(&items, "FLEET-1")["look"]["S"].as_str().unwrap();
+    assert!(look.contains("hint"), "{look}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fleet_at_catena_that_belongs_to_two_references_raises_an_alarm() {
+    let backend = Backend::start().await;
+    let (x, mut y) = (fleet(1), fleet(2));
+    y.fleet_id = x.fleet_id;
+    let now = OffsetDateTime::now_utc();
+    let events = [
+        events::share_agreement_created(&x, now),
+        events::share_agreement_created(&y, now),
+        events::fleet_connection_created(&y, now),
+    ];
+    let bodies = bodies(&backend, &events, Duration::ZERO).await;
+    let processor = backend.function("event-processor", &[]).await;
+    for body in &bodies {
+        assert_eq!(
+            failed(&processor, &batch([body.as_str()])).await,
+            [] as [String; 0]
+        );
+    }
+    // What names only Catena's fleet could be either's.
+    assert_eq!(
+        outcomes(&processor),
+        ["applied", "ambiguous-fleet", "applied", "quarantined"]
+    );
+    assert!(processor.output().contains(r#""level":"ERROR""#));
 }
 
 #[tokio::test(flavor = "multi_thread")]

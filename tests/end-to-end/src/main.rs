@@ -9,6 +9,8 @@
 mod answers;
 mod backend;
 mod batches;
+mod cli;
+mod cost;
 mod drills;
 mod keys;
 mod oracle;

@@ -1,0 +1,387 @@
+//! `fleet explain`: why a fleet is in its state, for people who never read the code.
+
+use fleet::{Code, Decisions, Observation, Policy, Reason, Record, Standing, Timestamp, Why};
+use serde_json::{Value, json};
+use store::{HistoryEntry, StoredRecord};
+
+use crate::{
+    history::{self, Teller},
+    json, past,
+    readable::{Page, plain, wrapped},
+    show,
+    when::{DAY, Span, clock, span},
+    words::{self, Words},
+};
+
+/// What is asked: a fleet, what led to its record, and the moment that the answer is about.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Question<'a> {
+    pub(crate) stored: &'a StoredRecord,
+    pub(crate) history: &'a [HistoryEntry],
+    pub(crate) policy: &'a Policy,
+    pub(crate) now: Timestamp,
+    /// If it isn't about now.
+    pub(crate) at: Option<Timestamp>,
+}
+
+pub(crate) fn page(question: Question<'_>) -> Page {
+    let Question {
+        stored,
+        history,
+        policy,
+        now,
+        at,
+    } = question;
+    let at = at.unwrap_or(now);
+    let mut then = stored.clone();
+    let tense = if at < now {
+        let (record, known) = past::record_at(&stored.record, history, at);
+        then.record = record;
+        then.look = None;
+        Tense::Past(known)
+    } else if at > now {
+        Tense::Future
+    } else {
+        Tense::Present
+    };
+    let answer = Answer {
+        standing: then.record.standing(policy, at),
+        words: Words {
+            facts: &then.record.facts,
+            names: &stored.record.facts,
+            now: at,
+        },
+        led: led(history, at),
+        stored: &then,
+        policy,
+        tense,
+        at,
+    };
+    let text = answer.text();
+    let json = answer.json();
+    Page { text, json }
+}
+
+/// When an answer is about, seen from now.
+enum Tense {
+    Past(past::Known),
+    Present,
+    Future,
+}
+
+impl Tense {
+    fn verb(&self) -> &'static str {
+        match self {
+            Self::Past(_) => "was",
+            Self::Present => "is",
+            Self::Future => "will be",
+        }
+    }
+
+    /// Whether something that counts isn't known any more.
+    fn is_uncertain(&self) -> bool {
+        matches!(self, Self::Past(known) if !known.gaps.is_empty())
+    }
+
+    /// Whether it isn't known any more what the fleet had agreed to.
+    fn lacks_agreement(&self) -> bool {
+        matches!(self, Self::Past(known) if known.lacks_agreement)
+    }
+
+    /// How to take the answer.
+    fn notes(&self) -> Vec<String> {
+        let known = match self {
+            Self::Past(known) => known,
+            Self::Present => return Vec::new(),
+            Self::Future => {
+                return vec!["This is what will be if nothing happens until then.".to_owned()];
+            }
+        };
+        let mut notes = vec![
+            "This is what held then, by what is known of that time today and by today's policy."
+                .to_owned(),
+        ];
+        if !known.complete {
+            notes.push(
+                "The history doesn't reach back to the fleet's beginning: it is kept for a limited time, and folding all \
+                 of it doesn't give today's record. What is missing is taken from the record as far as that holds it."
+                    .to_owned(),
+            );
+        }
+        if self.is_uncertain() {
+            notes.push(format!("Not known any more: {}.", known.gaps.join("; ")));
+        }
+        notes
+    }
+}
+
+/// An event, and what it said that had happened by a moment.
+struct Told<'a> {
+    entry: &'a HistoryEntry,
+    news: Vec<&'a Observation>,
+}
+
+impl Told<'_> {
+    fn time(&self) -> Timestamp {
+        history::time(self.news.iter().copied())
+    }
+}
+
+/// What had happened by a moment, oldest first.
+fn led(history: &[HistoryEntry], at: Timestamp) -> Vec<Told<'_>> {
+    let told = history.iter().map(|entry| Told {
+        entry,
+        news: entry
+            .news
+            .iter()
+            .filter(|news| news.at.time() <= at)
+            .collect(),
+    });
+    let mut led: Vec<_> = told.filter(|told| !told.news.is_empty()).collect();
+    led.sort_by_key(Told::time);
+    led
+}
+
+struct Answer<'a> {
+    stored: &'a StoredRecord,
+    standing: Standing,
+    words: Words<'a>,
+    led: Vec<Told<'a>>,
+    policy: &'a Policy,
+    tense: Tense,
+    at: Timestamp,
+}
+
+impl Answer<'_> {
+    fn text(&self) -> String {
+        let standing = &self.standing;
+        let admitted = words::admitted(standing.admission);
+        let stage = standing.stage.as_str().replace('_', " ");
+        let fleet = plain(self.stored.fleet.as_str());
+        let name = self.stored.record.facts.name.as_ref();
+        let name = name
+            .map(|name| format!(" ({})", plain(name.value())))
+            .unwrap_or_default();
+        let (certain, verb) = match self.tense.is_uncertain() {
+            true => ("As far as is known, ", self.tense.verb()),
+            false => ("", self.tense.verb()),
+        };
+        let mut text = format!("{certain}{fleet}{name} {verb} {stage} and {admitted}.\n");
+        if self.is_before_all() {
+            text = format!("{certain}{fleet} wasn't heard of then.\n");
+        }
+        text += &format!("As of {}; all times are UTC.\n", clock(self.at));
+        for note in self.notes() {
+            text += &wrapped("", 0, &note);
+        }
+        if self.is_before_all() {
+            return text;
+        }
+        text.push('\n');
+        let meaning = format!("{}: {}", standing.stage, words::stage(standing.stage));
+        text += &wrapped("Stage      ", 11, &meaning);
+        text += &wrapped("Admission  ", 11, &self.words.admission(standing.admission));
+        let scopes = match self.words.scopes(standing.data_scopes.iter()) {
+            none if standing.data_scopes.is_empty() => {
+                format!("{none}: none of its data may be read")
+            }
+            scopes => scopes,
+        };
+        text += &wrapped("Data       ", 11, &scopes);
+
+        text += "\nWhy\n";
+        for sentence in self.why() {
+            text += &wrapped("  - ", 4, &sentence);
+        }
+        text += "\nWhat was observed, oldest first\n";
+        text += &self.observations();
+        text += "\nWhat was decided\n";
+        for decision in self.decisions() {
+            text += &wrapped("  - ", 4, &decision);
+        }
+        text += match self.tense {
+            Tense::Past(_) => "\nWhat was due\n",
+            Tense::Present | Tense::Future => "\nWhat is due\n",
+        };
+        text += &self.due();
+        text
+    }
+
+    fn json(&self) -> Value {
+        let mut json = show::json(self.stored, &self.standing, self.at);
+        json["why"] = json!(self.why());
+        json["notes"] = json!(self.notes());
+        let observations = self.led.iter();
+        let observations =
+            observations.map(|told| history::json_of(self.words, told.entry, &told.news));
+        json["observations"] = observations.collect();
+        json["decisions"] = json::decisions(&self.stored.record.decisions);
+        json
+    }
+
+    /// Whether nothing is known of the time that the answer is about: what follows from an empty record is none.
+    fn is_before_all(&self) -> bool {
+        matches!(self.tense, Tense::Past(_)) && self.stored.record == Record::default()
+    }
+
+    fn notes(&self) -> Vec<String> {
+        let mut notes = self.tense.notes();
+        if self.is_before_all() {
+            notes.push("Nothing of the fleet is known of that time or of any before.".to_owned());
+        }
+        notes
+    }
+
+    fn why(&self) -> Vec<String> {
+        let sentence = |reason: &Reason| {
+            match reason.code {
+            Code::AgreementUnknown if self.tense.lacks_agreement() => {
+                "What the share agreement said then isn't known any more; so nothing can be said of what it allowed."
+                    .to_owned()
+            }
+            _ => self.words.reason(reason),
+        }
+        };
+        self.standing.reasons.iter().map(sentence).collect()
+    }
+
+    fn observations(&self) -> String {
+        let left_out = self.led.len().saturating_sub(MOST);
+        let mut text = String::new();
+        if left_out > 0 {
+            let fleet = plain(self.stored.fleet.as_str());
+            text += &format!("  … and {left_out} before: `kingpin fleet history {fleet}`\n");
+        }
+        let shown = || self.led.iter().skip(left_out);
+        let widest = shown()
+            .map(|told| history::event(told.entry).chars().count())
+            .max();
+        let widest = widest.unwrap_or_default();
+        let mut teller = Teller::new(self.words);
+        for told in self.led.iter().take(left_out) {
+            // Not shown, but what follows only says what changes.
+            teller.lines(&told.news);
+        }
+        for told in shown() {
+            let mut first = format!(
+                "  {}  {:widest$}  ",
+                clock(told.time()),
+                history::event(told.entry)
+            );
+            let indent = first.chars().count();
+            for line in teller.lines(&told.news) {
+                text += &wrapped(&first, indent, &line);
+                first = " ".repeat(indent);
+            }
+            let late = told.entry.received.0.saturating_sub(told.time().0);
+            if late > LATE {
+                text += &wrapped(
+                    &first,
+                    indent,
+                    &format!("(heard of at {})", clock(told.entry.received)),
+                );
+            }
+        }
+        if text.is_empty() {
+            text += "  Nothing that is kept.\n";
+        }
+        text
+    }
+
+    fn decisions(&self) -> Vec<String> {
+        let Decisions {
+            grants,
+            block,
+            pass,
+            // Reasons tell what follows from it.
+            broken_since: _,
+        } = &self.stored.record.decisions;
+        let mut decisions = Vec::new();
+        for (id, grant) in grants {
+            let length = span(Span(grant.ends.0.saturating_sub(grant.starts.0)));
+            let over = if grant.ends <= self.at {
+                ", which is over"
+            } else {
+                ""
+            };
+            decisions.push(format!(
+                "Provisional access from {} until {}{over}: {length}, for {}.",
+                clock(grant.starts),
+                self.words.at(grant.ends),
+                self.words.granted_for(id),
+            ));
+        }
+        if let Some(block) = block {
+            let at = block.at().time();
+            decisions.push(
+                self.words
+                    .decided(at, "blocked the fleet", block.value().as_ref()),
+            );
+        }
+        if let Some(pass) = pass {
+            let at = pass.at().time();
+            decisions.push(
+                self.words
+                    .decided(at, "let the fleet in", pass.value().0.as_ref()),
+            );
+        }
+        if decisions.is_empty() {
+            decisions.push(
+                "Nothing: no provisional access was granted, and no operator stepped in."
+                    .to_owned(),
+            );
+        }
+        decisions
+    }
+
+    fn due(&self) -> String {
+        let mut due = show::due(self.stored, &self.standing);
+        due.retain(|due| due.why != Why::AgreementUnknown || !self.tense.lacks_agreement());
+        let mut text = String::new();
+        let mut before = self.standing.clone();
+        for due in due {
+            let mut words = self.words.due(due);
+            let first = if due.at <= self.at {
+                format!("  - since {}: ", self.words.at(due.at))
+            } else {
+                let then = self.stored.record.standing(self.policy, due.at);
+                if let Some(change) = change(&before, &then) {
+                    words = format!("{words}; then {change}");
+                }
+                before = then;
+                format!("  - at {}: ", self.words.at(due.at))
+            };
+            text += &wrapped("", 4, &format!("{first}{words}."));
+        }
+        if text.is_empty() {
+            text += "  Nothing: it stays like this until something happens.\n";
+        }
+        text
+    }
+}
+
+/// What differs between two moments of a fleet.
+fn change(before: &Standing, then: &Standing) -> Option<String> {
+    let mut is = Vec::new();
+    if before.stage != then.stage {
+        is.push(then.stage.as_str().replace('_', " "));
+    }
+    if before.admission.as_str() != then.admission.as_str() {
+        is.push(words::admitted(then.admission).to_owned());
+    }
+    let mut changes = Vec::new();
+    if !is.is_empty() {
+        changes.push(format!("it is {}", is.join(" and ")));
+    }
+    match (before.data_scopes.is_empty(), then.data_scopes.is_empty()) {
+        (false, true) => changes.push("its data may not be read any more".to_owned()),
+        (true, false) => changes.push("its data may be read".to_owned()),
+        _ => {}
+    }
+    (!changes.is_empty()).then(|| changes.join(", and "))
+}
+
+/// Events that are shown; the history has all.
+const MOST: usize = 60;
+/// What is heard of so much later than it happened came late.
+const LATE: i64 = DAY / 24;

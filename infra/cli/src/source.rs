@@ -1,0 +1,338 @@
+//! Where the asked stack is: a deployed one by its name, or the local one by its description.
+
+use std::{
+    error::Error,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, anyhow, bail};
+use aws_config::{BehaviorVersion, Region, SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
+use aws_sdk_dynamodb::config::{Credentials, SharedCredentialsProvider};
+use aws_sdk_sqs::types::QueueAttributeName;
+use fleet::{FleetRef, Policy};
+use serde::Deserialize;
+use startup::https;
+use store::{HistoryEntry, StoreError, Table};
+
+use crate::{args::Place, status::Depth};
+
+/// A stack that can be asked.
+#[derive(Debug)]
+pub(crate) struct Source {
+    pub(crate) table: Table,
+    pub(crate) policy: Policy,
+    /// What it is called and where it is.
+    pub(crate) place: String,
+    table_name: String,
+    sqs: aws_sdk_sqs::Client,
+    events_url: String,
+    dead_letters_url: String,
+    /// Who mends it if it doesn't answer: the one who started it, or the one who has the credentials.
+    is_local: bool,
+}
+
+impl Source {
+    /// The stack that the arguments name, else `KINGPIN_STACK`, else the local one of this folder or of one above it.
+    pub(crate) async fn find(place: &Place) -> Result<Self> {
+        let named = std::env::var("KINGPIN_STACK").ok();
+        let named = named.filter(|name| !name.is_empty());
+        match (&place.local, place.stack.as_ref().or(named.as_ref())) {
+            (Some(file), _) => Self::local(file).await,
+            (None, Some(stack)) => Self::deployed(stack, place).await,
+            (None, None) => {
+                let here = std::env::current_dir().unwrap_or_default();
+                Self::local(&described_above(&here)?).await
+            }
+        }
+    }
+
+    async fn local(file: &Path) -> Result<Self> {
+        let shown = file.display();
+        let text = std::fs::read_to_string(file)
+            .with_context(|| format!("the local stack's description {shown} can't be read"))?;
+        let described: Described = serde_json::from_str(&text).with_context(|| {
+            format!("{shown} doesn't describe a local stack of this version; start it again with `cargo xtask up`")
+        })?;
+        let credentials = Credentials::new("test", "test", None, None, "local");
+        let config = loader()
+            .region(Region::new(described.region.clone()))
+            .endpoint_url(described.aws_endpoint_url)
+            .credentials_provider(SharedCredentialsProvider::new(credentials))
+            .load()
+            .await;
+        let stack = Stack {
+            table_name: described.table_name,
+            policy: described.policy,
+            events_url: described.events_queue_url,
+            dead_letters_url: described.events_dlq_url,
+        };
+        let place = format!("local stack {} of {shown}", described.stack_name);
+        Ok(Self::new(&config, stack, place, true))
+    }
+
+    async fn deployed(name: &str, place: &Place) -> Result<Self> {
+        let mut loader = loader();
+        if let Some(profile) = &place.profile {
+            loader = loader.profile_name(profile);
+        }
+        if let Some(region) = &place.region {
+            loader = loader.region(Region::new(region.clone()));
+        }
+        let config = loader.load().await;
+        let region = config.region().map(ToString::to_string);
+        let region = region.ok_or_else(|| {
+            anyhow!("no AWS region is known: give --region, set AWS_REGION, or put a region into the profile")
+        })?;
+        let place = format!("stack {name} in {region}");
+        let answer = aws_sdk_cloudformation::Client::new(&config)
+            .describe_stacks()
+            .stack_name(name)
+            .send()
+            .await
+            .map_err(|error| failed("look up", &place, &error, false))?;
+        let outputs = answer.stacks().iter().flat_map(|stack| stack.outputs());
+        let outputs: Vec<(&str, &str)> = outputs
+            .filter_map(|output| output.output_key().zip(output.output_value()))
+            .collect();
+        let output = |wanted: &str| {
+            let found = outputs.iter().find(|(name, _)| *name == wanted);
+            let found = found.map(|(_, value)| (*value).to_owned());
+            found.ok_or_else(|| {
+                anyhow!("{place} has no output {wanted}: it is none of Kingpin's, or was deployed from an older template")
+            })
+        };
+        let policy = output("Policy")?;
+        let policy = serde_json::from_str(&policy).with_context(|| {
+            format!("the policy of {place} isn't one of this version; use the `kingpin` that belongs to its template")
+        })?;
+        let stack = Stack {
+            table_name: output("TableName")?,
+            policy,
+            events_url: output("EventsQueueUrl")?,
+            dead_letters_url: output("EventsDeadLetterQueueUrl")?,
+        };
+        Ok(Self::new(&config, stack, place, false))
+    }
+
+    fn new(config: &SdkConfig, stack: Stack, place: String, is_local: bool) -> Self {
+        let client = aws_sdk_dynamodb::Client::new(config);
+        Self {
+            table: Table::new(client, &stack.table_name),
+            policy: stack.policy,
+            place,
+            table_name: stack.table_name,
+            sqs: aws_sdk_sqs::Client::new(config),
+            events_url: stack.events_url,
+            dead_letters_url: stack.dead_letters_url,
+            is_local,
+        }
+    }
+
+    /// What led to a fleet's record.
+    pub(crate) async fn history(&self, fleet: &FleetRef) -> Result<Vec<HistoryEntry>> {
+        let read = self.table.history(fleet).await;
+        read.map_err(|error| self.table_failed("read the fleet's history from", error))
+    }
+
+    /// What the table said to `tried`, for the one who can mend it.
+    pub(crate) fn table_failed(&self, tried: &str, error: StoreError) -> anyhow::Error {
+        match error {
+            StoreError::NewerSchema { .. } => {
+                anyhow!("{error}; use the `kingpin` of the version that wrote it")
+            }
+            StoreError::TooLarge { .. } | StoreError::Damaged { .. } => error.into(),
+            StoreError::Unavailable { .. } | StoreError::Refused { .. } => {
+                let place = format!("table {} of {}", self.table_name, self.place);
+                failed(tried, &place, &error, self.is_local)
+            }
+        }
+    }
+
+    /// How many messages the events queue and its dead-letter queue hold.
+    pub(crate) async fn depths(&self) -> Result<(Depth, Depth)> {
+        let depths = futures_util::future::join(
+            self.depth(&self.events_url),
+            self.depth(&self.dead_letters_url),
+        );
+        let (events, dead_letters) = depths.await;
+        Ok((events?, dead_letters?))
+    }
+
+    async fn depth(&self, url: &str) -> Result<Depth> {
+        let answer = self
+            .sqs
+            .get_queue_attributes()
+            .queue_url(url)
+            .attribute_names(QueueAttributeName::ApproximateNumberOfMessages)
+            .attribute_names(QueueAttributeName::ApproximateNumberOfMessagesNotVisible)
+            .attribute_names(QueueAttributeName::ApproximateNumberOfMessagesDelayed)
+            .send()
+            .await
+            .map_err(|error| {
+                let place = format!("queue {url} of {}", self.place);
+                failed("count the messages of", &place, &error, self.is_local)
+            })?;
+        let attributes = answer.attributes.unwrap_or_default();
+        let count = |name| {
+            let count = attributes.get(&name).and_then(|count| count.parse().ok());
+            count.with_context(|| format!("queue {url} doesn't say its {name}"))
+        };
+        Ok(Depth {
+            waiting: count(QueueAttributeName::ApproximateNumberOfMessages)?,
+            in_work: count(QueueAttributeName::ApproximateNumberOfMessagesNotVisible)?,
+            delayed: count(QueueAttributeName::ApproximateNumberOfMessagesDelayed)?,
+        })
+    }
+}
+
+/// What is needed of a stack.
+struct Stack {
+    table_name: String,
+    policy: Policy,
+    events_url: String,
+    dead_letters_url: String,
+}
+
+/// What is needed of `stack.json`.
+#[derive(Deserialize)]
+struct Described {
+    aws_endpoint_url: String,
+    region: String,
+    stack_name: String,
+    table_name: String,
+    events_queue_url: String,
+    events_dlq_url: String,
+    policy: Policy,
+}
+
+/// A person waits: long enough for a slow network, and not for ever.
+fn loader() -> aws_config::ConfigLoader {
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(Duration::from_secs(5))
+        .operation_attempt_timeout(Duration::from_secs(15))
+        .build();
+    https(aws_config::defaults(BehaviorVersion::latest()))
+        .timeout_config(timeouts)
+        .retry_config(RetryConfig::standard())
+}
+
+/// The description of the local stack, in a folder or above it.
+fn described_above(folder: &Path) -> Result<PathBuf> {
+    let found = folder.ancestors().map(|folder| folder.join(STACK_JSON));
+    match found.into_iter().find(|file| file.exists()) {
+        Some(file) => Ok(file),
+        None => bail!(
+            "no stack to ask: name a deployed one with --stack NAME (or KINGPIN_STACK), or start a local one with \
+             `cargo xtask up` and run this in its folder (or give its description with --local FILE)"
+        ),
+    }
+}
+
+/// What AWS said, in whose words it is, and who can mend it.
+fn failed(tried: &str, place: &str, error: &dyn Error, is_local: bool) -> anyhow::Error {
+    let mut causes = Vec::new();
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if causes.last() != Some(&text) {
+            causes.push(text);
+        }
+        cause = error.source();
+    }
+    let causes = causes.join(": ");
+    let remedy = remedy(&causes, is_local);
+    anyhow!("could not {tried} {place}: {causes}\n{remedy}")
+}
+
+fn remedy(causes: &str, is_local: bool) -> &'static str {
+    let says = |words: &[&str]| words.iter().any(|word| causes.contains(word));
+    if is_local {
+        return "Is the local stack still running? `cargo xtask up` starts one.";
+    }
+    if says(&["AccessDenied", "not authorized"]) {
+        return "The credentials are valid and may not do this: see the permissions in `kingpin --help`.";
+    }
+    if says(&[
+        "credential",
+        "Credential",
+        "ExpiredToken",
+        "InvalidClientTokenId",
+        "UnrecognizedClient",
+        "security token",
+        "SignatureDoesNotMatch",
+    ]) {
+        return "Check the credentials: AWS_PROFILE or --profile, or export them with `aws configure export-credentials`.";
+    }
+    if says(&[
+        "does not exist",
+        "ResourceNotFound",
+        "NonExistentQueue",
+        "not found",
+    ]) {
+        return "Check the stack's name, the region and the account: there is nothing like that.";
+    }
+    if says(&["dispatch failure", "timeout", "timed out"]) {
+        return "Check the network and the region's name: AWS could not be reached there.";
+    }
+    "Check the stack's name, the region and the credentials."
+}
+
+const STACK_JSON: &str = "target/local/stack.json";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_description_is_found_in_a_folder_above() {
+        let root = std::env::temp_dir().join(format!("kingpin-source-{}", std::process::id()));
+        let below = root.join("functions/event-processor");
+        let file = root.join(STACK_JSON);
+        std::fs::create_dir_all(&below).unwrap();
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        let nothing = described_above(&below).map_err(|error| error.to_string());
+        std::fs::write(&file, "{}").unwrap();
+        let found = described_above(&below).unwrap();
+        std::fs::remove_dir_all(&root).unwrap();
+        assert_eq!(found, file);
+        let told = nothing.unwrap_err();
+        assert!(
+            told.contains("--stack") && told.contains("--local"),
+            "{told}"
+        );
+    }
+
+    #[test]
+    fn each_failure_has_its_remedy() {
+        for (causes, word) in [
+            (
+                "dispatch failure: other: no providers in chain provided credentials",
+                "credentials",
+            ),
+            (
+                "service error: ExpiredTokenException: The security token included in the request is expired",
+                "credentials",
+            ),
+            (
+                "service error: AccessDeniedException: User is not authorized to perform",
+                "permissions",
+            ),
+            (
+                "service error: ValidationError: Stack with id kingpin does not exist",
+                "stack's name",
+            ),
+            (
+                "service error: ResourceNotFoundException: Requested resource not found",
+                "stack's name",
+            ),
+            (
+                "dispatch failure: io error: client error (Connect): dns error",
+                "network",
+            ),
+        ] {
+            assert!(remedy(causes, false).contains(word), "{causes}");
+            assert!(remedy(causes, true).contains("local stack"));
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! `status`: the whole at a glance.
+
+use std::collections::BTreeMap;
+
+use fleet::{Stage, Timestamp};
+use serde_json::{Value, json};
+
+use crate::{
+    readable::{Page, columns},
+    when::{Span, clock, rfc3339, span},
+};
+
+/// What there is to say about a stack.
+#[derive(Clone, Debug)]
+pub(crate) struct Status {
+    /// What the stack is called and where it is.
+    pub(crate) place: String,
+    pub(crate) stages: BTreeMap<Stage, usize>,
+    /// Fleets whose record can't be read.
+    pub(crate) unreadable: usize,
+    pub(crate) parked: Waiting,
+    pub(crate) due: Waiting,
+    pub(crate) quarantined_today: u64,
+    pub(crate) quarantined: u64,
+    pub(crate) events: Depth,
+    pub(crate) dead_letters: Depth,
+}
+
+/// How many of something wait, and since when the first of them.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Waiting {
+    pub(crate) count: usize,
+    pub(crate) oldest: Option<Timestamp>,
+}
+
+/// How many messages a queue holds, about.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Depth {
+    pub(crate) waiting: u64,
+    /// Received and neither deleted nor given back.
+    pub(crate) in_work: u64,
+    pub(crate) delayed: u64,
+}
+
+impl Waiting {
+    pub(crate) fn of(times: impl IntoIterator<Item = Timestamp>) -> Self {
+        times.into_iter().fold(Self::default(), |waiting, at| Self {
+            count: waiting.count + 1,
+            oldest: Some(waiting.oldest.map_or(at, |oldest| oldest.min(at))),
+        })
+    }
+
+    fn json(self) -> Value {
+        json!({ "count": self.count, "oldest": self.oldest.map(rfc3339) })
+    }
+}
+
+impl Depth {
+    fn text(self) -> String {
+        let Self {
+            in_work, delayed, ..
+        } = self;
+        let more = [(in_work, "in work"), (delayed, "delayed")];
+        let more = more.into_iter().filter(|(count, _)| *count > 0);
+        let more: Vec<_> = more
+            .map(|(count, what)| format!("{count} {what}"))
+            .collect();
+        match &more[..] {
+            [] => String::new(),
+            more => format!("and {}", more.join(", ")),
+        }
+    }
+
+    fn json(self) -> Value {
+        json!({ "waiting": self.waiting, "in_work": self.in_work, "delayed": self.delayed })
+    }
+}
+
+/// Days of quarantine that are counted: as long as it is kept by default.
+pub(crate) const DAYS: i64 = 30;
+
+pub(crate) fn page(status: &Status, now: Timestamp) -> Page {
+    let row = |cells: [&str; 3]| cells.map(str::to_owned).to_vec();
+    let number = |name: &str, count: u64, more: &str| {
+        vec![name.to_owned(), format!("{count:>6}"), more.to_owned()]
+    };
+    let since = |words: &str, waiting: Waiting| {
+        let age = |oldest: Timestamp| span(Span(now.0.saturating_sub(oldest.0)));
+        let oldest = waiting
+            .oldest
+            .map(|oldest| format!("{words} for {}", age(oldest)));
+        oldest.unwrap_or_default()
+    };
+    let total: usize = status.stages.values().sum();
+    let mut rows = vec![number("fleets", total as u64, "")];
+    for stage in Stage::ALL {
+        let count = status.stages.get(&stage).copied().unwrap_or_default();
+        if count > 0 {
+            rows.push(number(&format!("  {stage}"), count as u64, ""));
+        }
+    }
+    if status.unreadable > 0 {
+        let hint = "their records can't be read: `kingpin fleet list` says why";
+        rows.push(number("  unreadable", status.unreadable as u64, hint));
+    }
+    rows.push(row(["", "", ""]));
+    let parked = since("wait for their fleet, the first", status.parked);
+    rows.push(number("parked events", status.parked.count as u64, &parked));
+    let due = since("fleets to look at, the first", status.due);
+    rows.push(number("due now", status.due.count as u64, &due));
+    rows.push(number("quarantined today", status.quarantined_today, ""));
+    let days = format!("in {DAYS} days");
+    rows.push(number(&format!("  {days}"), status.quarantined, ""));
+    rows.push(number(
+        "events queue",
+        status.events.waiting,
+        &status.events.text(),
+    ));
+    let dead = status.dead_letters;
+    rows.push(number("dead letters", dead.waiting, &dead.text()));
+    let text = format!(
+        "{}, at {} UTC\n\n{}",
+        status.place,
+        clock(now),
+        columns(&rows)
+    );
+
+    let by_stage: BTreeMap<&str, usize> = status
+        .stages
+        .iter()
+        .map(|(stage, count)| (stage.as_str(), *count))
+        .collect();
+    let json = json!({
+        "stack": status.place,
+        "as_of": rfc3339(now),
+        "fleets": { "total": total, "by_stage": by_stage, "unreadable": status.unreadable },
+        "parked": status.parked.json(),
+        "due": status.due.json(),
+        "quarantined": { "today": status.quarantined_today, "last_30_days": status.quarantined },
+        "queues": { "events": status.events.json(), "dead_letters": dead.json() },
+    });
+    Page { text, json }
+}

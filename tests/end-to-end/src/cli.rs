@@ -1,0 +1,328 @@
+//! The operator's command line as a program: against a table that the functions filled, and against a deployed stack.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Output},
+    time::Duration,
+};
+
+use local::{Options, Stack, aws};
+use serde_json::{Value, json};
+use simulator::{Envelope, Fleet, events};
+use tempfile::TempDir;
+use time::OffsetDateTime;
+
+use crate::backend::{Backend, KEY, TABLE, delivery, status};
+
+/// A backend, and the description of it that `kingpin --local` takes.
+struct Described {
+    backend: Backend,
+    folder: TempDir,
+}
+
+impl Described {
+    async fn start() -> Self {
+        let backend = Backend::start().await;
+        let dead_letters = backend.dead_letter_queue(20, Duration::from_secs(30)).await;
+        let folder = tempfile::tempdir().unwrap();
+        let described = Self { backend, folder };
+        described.describe(TABLE, &dead_letters);
+        described
+    }
+
+    fn describe(&self, table: &str, dead_letters: &str) {
+        let described = json!({
+            "aws_endpoint_url": self.backend.aws.endpoint(),
+            "region": aws::REGION,
+            "stack_name": "by-hand",
+            "table_name": table,
+            "policy": { "broken_days": 3 },
+            "events_queue_url": self.backend.queue_url,
+            "events_dlq_url": dead_letters,
+        });
+        std::fs::write(self.file(), described.to_string()).unwrap();
+    }
+
+    fn file(&self) -> PathBuf {
+        self.folder.path().join("stack.json")
+    }
+
+    /// Sends events the whole way, one delivery each and all in one batch.
+    async fn deliver(&self, envelopes: &[Envelope]) {
+        let ingest = self.backend.function("webhook-ingest", &[]).await;
+        for envelope in envelopes {
+            let answer = ingest.invoke(&delivery(envelope, KEY)).await.unwrap();
+            assert_eq!(status(&answer), 202);
+        }
+        let record = |(index, body): (usize, Value)| {
+            json!({
+                "messageId": index.to_string(),
+                "receiptHandle": index.to_string(),
+                "body": body.to_string(),
+                "attributes": { "ApproximateReceiveCount": "1" },
+                "messageAttributes": {},
+                "eventSource": "aws:sqs",
+            })
+        };
+        let records = self.backend.drain().await.into_iter().enumerate();
+        let records: Vec<Value> = records.map(record).collect();
+        assert_eq!(records.len(), envelopes.len());
+        let processor = self.backend.function("event-processor", &[]).await;
+        let answer = processor.invoke(&json!({ "Records": records })).await;
+        assert_eq!(answer.unwrap()["batchItemFailures"], json!([]));
+    }
+
+    fn ask(&self, arguments: &[&str]) -> Output {
+        let file = self.file();
+        let local = ["--local", file.to_str().unwrap()];
+        kingpin(self.folder.path(), &[], &[&local, arguments].concat())
+    }
+
+    fn json(&self, arguments: &[&str]) -> Value {
+        read(&self.ask(&[&["--json"], arguments].concat()))
+    }
+
+    fn text(&self, arguments: &[&str]) -> String {
+        printed(&self.ask(arguments))
+    }
+
+    /// What is said about a failure.
+    fn failure(&self, arguments: &[&str]) -> String {
+        failure(&self.ask(arguments))
+    }
+}
+
+/// Runs the program with nothing in its environment but what is given.
+fn kingpin(folder: &Path, environment: &[(&str, &str)], arguments: &[&str]) -> Output {
+    let program = Options::default().binaries.join("kingpin");
+    let mut command = Command::new(&program);
+    command
+        .args(arguments)
+        .current_dir(folder)
+        .env_clear()
+        .env("HOME", folder)
+        .envs(environment.iter().copied());
+    // It blocks a thread of the test while the local AWS, another process, answers.
+    tokio::task::block_in_place(|| command.output())
+        .unwrap_or_else(|error| panic!("{}: {error}", program.display()))
+}
+
+fn printed(output: &Output) -> String {
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{error}");
+    assert_eq!(error, "");
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn read(output: &Output) -> Value {
+    serde_json::from_str(&printed(output)).unwrap()
+}
+
+fn failure(output: &Output) -> String {
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(output.stdout.is_empty(), "{output:?}");
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+fn fleet(n: usize) -> Fleet {
+    let invited_at = OffsetDateTime::now_utc() - Duration::from_secs(600);
+    Fleet::new(&format!("FLEET-{n}"), invited_at)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_line_tells_what_the_functions_keep() {
+    let described = Described::start().await;
+    let (good, broken, stranger) = (fleet(1), fleet(2), fleet(3));
+    let now = OffsetDateTime::now_utc();
+    let mut envelopes = events::onboarding(&good);
+    envelopes.extend(events::onboarding(&broken));
+    let stale_since = now - Duration::from_secs(300);
+    envelopes.push(events::connection_staled(&broken, stale_since));
+    // One waits for its fleet, one has a name that nobody knows.
+    envelopes.push(events::fleet_connection_created(&stranger, now));
+    let mut unknown = events::invitation_created(&good, now);
+    unknown.event_name = "fleet_info.modified".to_owned();
+    envelopes.push(unknown);
+    described.deliver(&envelopes).await;
+
+    let shown = described.json(&["fleet", "show", "FLEET-1"]);
+    for key in [
+        "fleet_ref",
+        "name",
+        "catena_fleet",
+        "stage",
+        "admission",
+        "data_scopes",
+        "reasons",
+        "due",
+        "version",
+        "schema",
+        "as_of",
+    ] {
+        assert!(!shown[key].is_null(), "{key} of {shown}");
+    }
+    assert_eq!(shown["fleet_ref"], "FLEET-1");
+    assert_eq!(shown["stage"], "connected");
+    assert_eq!(shown["admission"], json!({ "kind": "full" }));
+    assert_eq!(shown["data_scopes"]["message"], "read_write");
+    assert_eq!(shown["reasons"][0]["code"], "agreement_in_force");
+    assert!(shown["due"][0]["at"].as_str().unwrap().ends_with('Z'));
+
+    let explained = described.json(&["fleet", "explain", "FLEET-2"]);
+    assert_eq!(explained["stage"], "degraded");
+    assert_eq!(explained["admission"]["kind"], "grace");
+    assert_eq!(explained["due"][0]["why"], "connection_broken");
+    let told = explained["observations"].as_array().unwrap().iter();
+    let told: Vec<&str> = told.map(|it| it["event"].as_str().unwrap()).collect();
+    assert_eq!(told.first(), Some(&"invitation.created"));
+    assert_eq!(told.last(), Some(&"connection.staled"));
+    let text = described.text(&["fleet", "explain", "FLEET-2"]);
+    let words = format!("The {} connection …", broken.source_name);
+    assert!(text.contains(&words), "{text}");
+
+    // Before the connection went stale; the history of today's facts is whole.
+    let before = described.json(&["fleet", "explain", "FLEET-2", "--at", "-6m"]);
+    assert_eq!(before["stage"], "connected");
+    assert_eq!(before["notes"].as_array().unwrap().len(), 1, "{before}");
+    let after = described.json(&["fleet", "explain", "FLEET-2", "--at", "+7d"]);
+    assert_eq!(after["admission"]["kind"], "none");
+
+    let history = described.json(&["fleet", "history", "FLEET-1"]);
+    let entries = history["entries"].as_array().unwrap();
+    assert!(entries.len() >= 6, "{history}");
+    for key in ["at", "event", "id", "received", "news"] {
+        assert!(!entries[0][key].is_null(), "{key} of {history}");
+    }
+
+    let listed = |arguments: &[&str]| {
+        let listed = described.json(&[&["fleet", "list"], arguments].concat());
+        let fleets = listed["fleets"].as_array().unwrap().iter();
+        fleets
+            .map(|fleet| fleet["fleet_ref"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(listed(&[]), ["FLEET-1", "FLEET-2"]);
+    assert_eq!(listed(&["--stage", "degraded"]), ["FLEET-2"]);
+    assert_eq!(listed(&["--stuck", "1m"]), ["FLEET-2"]);
+    assert_eq!(listed(&["--stuck"]), [] as [&str; 0]);
+    assert_eq!(listed(&["--ending-within", "7d"]), ["FLEET-2"]);
+    assert_eq!(listed(&["--limit", "1"]), ["FLEET-1"]);
+
+    let status = described.json(&["status"]);
+    let by_stage = json!({ "connected": 1, "degraded": 1 });
+    assert_eq!(status["fleets"]["by_stage"], by_stage);
+    assert_eq!(status["parked"]["count"], 1);
+    assert_eq!(status["due"]["count"], 1, "{status}");
+    assert_eq!(status["quarantined"]["today"], 1);
+    assert_eq!(status["quarantined"]["last_30_days"], 1);
+    let empty = json!({ "waiting": 0, "in_work": 0, "delayed": 0 });
+    assert_eq!(status["queues"]["dead_letters"], empty);
+
+    // Whatever is printed opens nothing.
+    let hashes = described.backend.items().await;
+    let hashes = hashes
+        .iter()
+        .filter_map(|item| item["pk"]["S"].as_str()?.strip_prefix("KEY#invitation#"));
+    let secrets: Vec<String> = hashes
+        .map(|hash| hash[..9].to_owned())
+        .chain([&good, &broken].map(|fleet| fleet.invitation_id.to_string()))
+        .collect();
+    assert_eq!(secrets.len(), 4);
+    for command in ["show", "explain", "history"] {
+        let arguments = ["fleet", command, "FLEET-2"];
+        let all = described.text(&arguments) + &described.json(&arguments).to_string();
+        for secret in &secrets {
+            assert!(!all.contains(secret), "{command} prints {secret}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_fails_says_what_to_do() {
+    let described = Described::start().await;
+    let onboarded = fleet(1);
+    described.deliver(&events::onboarding(&onboarded)).await;
+
+    let told = described.failure(&["fleet", "show", "FLEET-99"]);
+    assert!(
+        told.contains("FLEET-99") && told.contains("kingpin fleet list"),
+        "{told}"
+    );
+    let usage = described.ask(&["fleet", "list", "--stage", "lost"]);
+    assert_eq!(usage.status.code(), Some(2));
+
+    let newer = json!({
+        "TableName": TABLE,
+        "Key": { "pk": { "S": "FLEET#FLEET-1" }, "sk": { "S": "RECORD" } },
+        "UpdateExpression": "SET #schema = :schema",
+        "ExpressionAttributeNames": { "#schema": "schema" },
+        "ExpressionAttributeValues": { ":schema": { "N": "2" } },
+    });
+    let aws = &described.backend.aws;
+    aws.dynamodb("UpdateItem", newer).await.unwrap();
+    let told = described.failure(&["fleet", "explain", "FLEET-1"]);
+    assert!(told.contains("schema 2"), "{told}");
+    let listed = described.json(&["fleet", "list"]);
+    assert_eq!(listed["unreadable"][0]["fleet_ref"], "FLEET-1");
+
+    described.describe("elsewhere", &described.backend.queue_url);
+    let told = described.failure(&["status"]);
+    assert!(
+        told.contains("table elsewhere of local stack by-hand"),
+        "{told}"
+    );
+    assert!(told.contains("cargo xtask up"), "{told}");
+
+    let told = failure(&kingpin(described.folder.path(), &[], &["status"]));
+    assert!(
+        told.contains("--stack") && told.contains("--local"),
+        "{told}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stack_is_found_by_its_description_and_by_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = Options {
+        // Where it is looked for.
+        folder: folder.path().join("target/local"),
+        ..Options::default()
+    };
+    let stack = Stack::start(options).await.unwrap();
+    let below = folder.path().join("functions");
+    std::fs::create_dir(&below).unwrap();
+    let found = read(&kingpin(&below, &[], &["--json", "status"]));
+    assert_eq!(found["fleets"]["total"], 0);
+
+    let [id, secret] = aws::CREDENTIALS;
+    let deployed = [
+        id,
+        secret,
+        ("AWS_ENDPOINT_URL", stack.aws.endpoint()),
+        ("AWS_REGION", aws::REGION),
+    ];
+    let ask = |arguments: &[&str]| kingpin(&below, &deployed, arguments);
+    let named = read(&ask(&["--stack", "kingpin", "status", "--json"]));
+    assert_eq!(named["stack"], "stack kingpin in us-east-1");
+    assert_eq!(named["queues"], found["queues"]);
+    let told = failure(&ask(&["--stack", "queenpin", "status"]));
+    assert!(
+        told.contains("could not look up stack queenpin in us-east-1"),
+        "{told}"
+    );
+    assert!(told.contains("Check the stack's name"), "{told}");
+
+    // By a variable, in a region that an option names, with credentials that nobody gave.
+    let variables = [
+        ("AWS_EC2_METADATA_DISABLED", "true"),
+        ("AWS_ENDPOINT_URL", stack.aws.endpoint()),
+        ("KINGPIN_STACK", "kingpin"),
+    ];
+    let told = failure(&kingpin(
+        &below,
+        &variables,
+        &["status", "--region", "eu-central-1"],
+    ));
+    assert!(told.contains("stack kingpin in eu-central-1"), "{told}");
+    assert!(told.contains("Check the credentials"), "{told}");
+}
