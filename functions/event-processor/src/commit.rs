@@ -256,8 +256,8 @@ fn entry(share: &Share, news: Vec<Observation>) -> HistoryEntry {
 const READ_BACK_AFTER_MS: i64 = 60 * 1000;
 /// A record of so many bytes is one to look at: an ordinary one has less than 2 KB.
 const LARGE: usize = 32 * 1024;
-/// Invitations, agreements, requests, connections and schedules of a fleet until those that are over are dropped.
+/// Invitations, agreements, requests, connections and schedules of a fleet until those that don't count any more are dropped.
 const CROWDED: usize = 40;
-/// What is over is kept for so long at least: six times as long as anything is delivered again (15 days), and as long as
+/// What doesn't count any more is kept for so long at least: six times as long as anything is delivered again (15 days), and as long as
 /// the history by default.
 const KEPT_MS: i64 = 90 * 24 * 60 * 60 * 1000;

@@ -1,6 +1,6 @@
 //! What can be asked on the command line. Verbs and options are public, and stay.
 
-use std::path::PathBuf;
+use std::{num::NonZeroUsize, path::PathBuf};
 
 use clap::{
     Args, Parser, Subcommand,
@@ -89,8 +89,8 @@ pub(crate) struct List {
     #[arg(long, value_name = "DURATION", value_parser = parse_span)]
     pub(crate) ending_within: Option<Span>,
     /// This many at most
-    #[arg(long, value_name = "N", default_value_t = 100)]
-    pub(crate) limit: usize,
+    #[arg(long, value_name = "N", default_value = "100")]
+    pub(crate) limit: NonZeroUsize,
 }
 
 fn parse_fleet(text: &str) -> Result<FleetRef, String> {
@@ -111,8 +111,8 @@ const WHERE: &str = "\
 Which stack: --stack NAME or KINGPIN_STACK names a deployed one, found with the usual AWS variables and profiles; without
 them it is the local one that `cargo xtask up` started.
 
-Credentials: those of the environment, of a profile (keys, roles, credential_process), of a container or an instance.
-For single sign-on, log in and export them: eval \"$(aws configure export-credentials --profile NAME --format env)\".
+Credentials: those of the environment, of a profile (keys and roles), of a container or an instance. For single sign-on
+and credential_process, export them: eval \"$(aws configure export-credentials --profile NAME --format env)\".
 They need cloudformation:DescribeStacks; dynamodb:BatchGetItem and dynamodb:Query on the table and its indexes;
 sqs:GetQueueAttributes for `status`.
 
@@ -170,6 +170,7 @@ mod tests {
             &["kingpin", "fleet", "show"],
             &["kingpin", "fleet", "show", "a\nb"],
             &["kingpin", "fleet", "list", "--stage", "lost"],
+            &["kingpin", "fleet", "list", "--limit", "0"],
             &["kingpin", "status", "--stack", "a", "--local", "b"],
         ] {
             let error = Arguments::try_parse_from(line).unwrap_err();

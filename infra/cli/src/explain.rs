@@ -51,7 +51,11 @@ pub(crate) fn page(question: Question<'_>) -> Page {
             names: &stored.record.facts,
             now: at,
         },
-        led: led(history, at),
+        led: match tense {
+            Tense::Past(_) => led(history, at),
+            // Also what another clock is ahead with: it is in the record.
+            Tense::Present | Tense::Future => led(history, Timestamp(i64::MAX)),
+        },
         stored: &then,
         policy,
         tense,

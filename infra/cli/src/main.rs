@@ -71,7 +71,7 @@ async fn page(arguments: &Arguments) -> Result<Page> {
                 stage: wanted.stage,
                 stuck: wanted.stuck,
                 ending_within: wanted.ending_within,
-                limit: wanted.limit,
+                limit: wanted.limit.get(),
             };
             list::page(&all(source, now).await?, &filter, now)
         }

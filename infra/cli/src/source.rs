@@ -253,6 +253,10 @@ fn remedy(causes: &str, is_local: bool) -> &'static str {
     if says(&["AccessDenied", "not authorized"]) {
         return "The credentials are valid and may not do this: see the permissions in `kingpin --help`.";
     }
+    if says(&["cargo feature"]) {
+        return "That profile gets its credentials by a way that isn't built in. Log in if need be, and export them:\n\
+                eval \"$(aws configure export-credentials --profile NAME --format env)\"";
+    }
     if says(&[
         "credential",
         "Credential",
@@ -309,6 +313,10 @@ mod tests {
             (
                 "dispatch failure: other: no providers in chain provided credentials",
                 "credentials",
+            ),
+            (
+                "dispatch failure: other: This behavior requires following cargo feature(s) enabled: sso",
+                "export-credentials",
             ),
             (
                 "service error: ExpiredTokenException: The security token included in the request is expired",

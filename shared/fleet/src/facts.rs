@@ -180,37 +180,17 @@ impl Facts {
         self.invitations.len() + self.agreements.len() + self.requests.len() + connections
     }
 
-    /// Drops what is over, was last heard of before `horizon`, and is neither the newest of its kind nor needed by another
-    /// fact: stage, admission, data scopes and due times stay as they are. The horizon must be longer ago than anything that
-    /// can still be repeated, or a repeat brings it back as news. Agreements stay, because any of them may come to count.
+    /// Drops schedules that don't count any more, because the fleet was linked to their connection since, if they were last
+    /// heard of before `horizon`. Nothing that follows from the facts changes, now or later. The horizon must be longer ago
+    /// than anything that can still be repeated, or a repeat brings them back as news. All else stays: an old invitation,
+    /// agreement or connection that is heard of again must not pass for a new one, and schedules are what there are many of.
     #[must_use]
     pub fn compacted(mut self, horizon: Timestamp) -> Self {
-        let old = |at: Option<At>| at.is_some_and(|at| at.time() < horizon);
-        let newest = self.newest_invitation().and_then(|known| known.first);
-        let asked_for = self.requests.values();
-        let asked_for = asked_for.filter_map(|known| known.current.value().invitation.clone());
-        let asked_for: Vec<String> = asked_for.collect();
-        self.invitations.retain(|hash, known| {
-            let decision = known.decision.as_ref().map(Register::value);
-            let over = !matches!(decision, None | Some(Decision::Open | Decision::Accepted));
-            let needed = known.first >= newest || asked_for.contains(hash);
-            needed || !over || !old(known.last())
-        });
-        // The one that ended last stays, because it tells since when nothing flows.
-        let linked = |known: &&LinkFacts| known.linked.is_some() && known.is_over();
-        let last = self.connections.values().filter(linked);
-        let last = last
-            .filter_map(|known| known.state().map(Register::at))
-            .max();
-        self.connections.retain(|_, known| {
-            let is_last = known.linked.is_some() && known.state().map(Register::at) == last;
-            !known.is_over() || !old(known.last()) || is_last
-        });
         for link in self.connections.values_mut() {
             let linked = link.linked;
-            link.connection
-                .schedules
-                .retain(|_, schedule| Some(schedule.at()) >= linked || !old(Some(schedule.at())));
+            link.connection.schedules.retain(|_, schedule| {
+                Some(schedule.at()) >= linked || schedule.at().time() >= horizon
+            });
         }
         self
     }
@@ -246,16 +226,6 @@ impl InvitationFacts {
         let decision = self.decision.as_ref().map(Register::value);
         decision == Some(&Decision::Accepted)
     }
-
-    fn last(&self) -> Option<At> {
-        let decision = self.decision.as_ref().map(Register::at);
-        let ends = self.ends().map(|ends| At(ends, 0));
-        let claim = self.claim.as_ref().map(Register::at);
-        [decision, self.viewed, self.sent, ends, claim]
-            .into_iter()
-            .max()
-            .flatten()
-    }
 }
 
 impl AgreementFacts {
@@ -288,13 +258,6 @@ impl LinkFacts {
     pub fn is_over(&self) -> bool {
         let state = self.state().map(Register::value);
         state.is_some_and(ConnectionState::is_over)
-    }
-
-    fn last(&self) -> Option<At> {
-        let connection = &self.connection;
-        let schedules = connection.schedules.values().map(Register::at);
-        let state = connection.state.as_ref().map(Register::at);
-        schedules.chain(state).chain(self.linked).max()
     }
 }
 

@@ -1,6 +1,9 @@
 //! A fleet's record: what was observed, and what was decided.
 
-use std::{cmp::Reverse, collections::BTreeMap};
+use std::{
+    cmp::{Ordering, Reverse},
+    collections::BTreeMap,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -46,8 +49,8 @@ pub struct Grant {
     pub ends: Timestamp,
 }
 
-/// What an operator decided about one fleet.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+/// What an operator decided about one fleet. Ordered by how long it lasts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Override {
     author: String,
     reason: String,
@@ -134,6 +137,24 @@ impl Override {
 
     fn holds(&self, now: Timestamp) -> bool {
         self.ends.is_none_or(|ends| now < ends)
+    }
+}
+
+impl Ord for Override {
+    /// So that of two blocks of one moment the longer one stays, and of two grants the shorter one.
+    fn cmp(&self, other: &Self) -> Ordering {
+        let key = |it: &Self| it.ends.map_or(i64::MAX, |ends| ends.0);
+        key(self)
+            .cmp(&key(other))
+            .then_with(|| self.author.cmp(&other.author))
+            .then_with(|| self.reason.cmp(&other.reason))
+            .then_with(|| self.ends.cmp(&other.ends))
+    }
+}
+
+impl PartialOrd for Override {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 
@@ -244,6 +265,7 @@ impl Decisions {
     /// The operator's grant that holds.
     pub(crate) fn pass(&self, now: Timestamp) -> Option<&Override> {
         let pass = self.pass.as_ref()?.value().0.as_ref();
-        pass.filter(|pass| pass.holds(now))
+        // One without an end was made to keep a fleet out.
+        pass.filter(|pass| pass.ends.is_some() && pass.holds(now))
     }
 }

@@ -78,11 +78,12 @@ impl<'a> View<'a> {
             view.agreed = agreed(newest.1, now);
         }
         if view.agreed == Agreed::NotYet {
-            let in_force =
-                |(_, known): &&(&str, &AgreementFacts)| agreed(known, now) == Agreed::InForce;
-            if let Some(predecessor) = by_age.iter().skip(1).find(in_force) {
+            // Until it begins, the one before it counts, if that is in force.
+            let mut before = by_age.iter().map(|it| (*it, agreed(it.1, now)));
+            let before = before.find(|(_, agreed)| *agreed != Agreed::NotYet);
+            if let Some((predecessor, Agreed::InForce)) = before {
                 view.successor = view.agreement.map(|(_, known)| known);
-                view.agreement = Some(*predecessor);
+                view.agreement = Some(predecessor);
                 view.agreed = Agreed::InForce;
             }
         }
@@ -135,14 +136,9 @@ impl<'a> View<'a> {
             };
         }
         match self.agreed {
+            _ if self.over_since.is_some() => Stage::Disconnected,
             Agreed::InForce if self.live() => Stage::Connected,
-            Agreed::InForce if self.over_since.is_some() => Stage::Disconnected,
-            Agreed::Ended => Stage::Disconnected,
-            Agreed::InForce
-            | Agreed::Unknown
-            | Agreed::NotYet
-            | Agreed::Paused
-            | Agreed::NotUnderstood => Stage::Degraded,
+            _ => Stage::Degraded,
         }
     }
 
@@ -242,12 +238,14 @@ impl<'a> View<'a> {
             )
     }
 
-    /// Provisional grants that a full connection hasn't replaced for good (contract 4.3).
+    /// Provisional grants that are neither replaced by a full connection, for good (contract 4.3), nor from before what the
+    /// fleet had was over.
     fn grants(&self) -> impl Iterator<Item = (&'a String, &'a Grant)> {
         let links = self.facts.connections.values();
         let linked = links.filter_map(|link| link.linked).max();
+        let since = linked.map(|at| at.time()).max(self.over_since);
         let grants = self.record.decisions.grants.iter();
-        grants.filter(move |(_, grant)| linked.is_none_or(|at| at.time() < grant.starts))
+        grants.filter(move |(_, grant)| since < Some(grant.starts))
     }
 
     fn provisional_until(&self) -> Option<Timestamp> {
@@ -477,7 +475,7 @@ impl<'a> View<'a> {
             );
         }
 
-        for (_, link) in &self.linked {
+        for (_, link) in self.linked.iter().filter(|(_, link)| !link.is_over()) {
             let unknown = self.agreed == Agreed::Unknown;
             add(
                 Why::AgreementUnknown,
@@ -506,7 +504,7 @@ impl<'a> View<'a> {
         // What is agreed, and flows nowhere.
         let missing = match self.linked.is_empty() {
             true => self.accepted().filter(|_| stage == Stage::Accepted),
-            false => self.over_since.filter(|_| self.agreed == Agreed::InForce),
+            false => self.over_since.filter(|_| !over),
         };
         add(Why::ConnectionMissing, missing);
         let unconfirmed = stage == Stage::Requested && self.facts.requests.is_empty();
