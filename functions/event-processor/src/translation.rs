@@ -407,7 +407,13 @@ mod tests {
                 json!({}),
                 Some(("2026-05-11T08:00:00Z", Decision::Expired)),
             ),
-            ("viewed", json!({}), None),
+            // Whatever happened, the record says how the invitation stands.
+            (
+                "viewed",
+                json!({}),
+                Some(("2026-05-04T08:00:00Z", Decision::Open)),
+            ),
+            ("sent", json!({ "status": "deleted" }), None),
         ] {
             let name = format!("invitation.{name}");
             let translation = translated(&name, Some(ID), invitation(extra));
@@ -452,15 +458,36 @@ mod tests {
         let random_id = Some("7c9e6679-7425-40de-944b-e07fc1f90ae7");
         let timeless = translated("connection.created", random_id, connection.clone());
         assert_eq!(timeless.observations, []);
+        assert!(timeless.hint);
         let timed = translated("connection.created", Some(ID), connection);
         assert_eq!(timed.observations.len(), 1);
+        assert!(!timed.hint);
+    }
+
+    #[test]
+    fn what_cannot_be_ordered_is_hinted_at_beside_what_can() {
+        let deleted = translated("invitation.deleted", None, invitation(json!({})));
+        assert!(deleted.hint);
+        assert_eq!(decision(&deleted).map(|it| it.1), Some(Decision::Open));
+    }
+
+    #[test]
+    fn an_unusable_reference_is_not_taken_for_none() {
+        for fleet_ref in ["", "a\nb", &"x".repeat(257)] {
+            let record = invitation(json!({ "fleet_ref": fleet_ref }));
+            let translation = translated("invitation.created", Some(ID), record);
+            assert!(translation.unusable.is_some(), "{fleet_ref:?}");
+        }
+        let nameless = invitation(json!({ "fleet_ref": null }));
+        let translation = translated("invitation.created", Some(ID), nameless);
+        assert_eq!((translation.fleet, translation.unusable), (None, None));
     }
 
     #[test]
     fn an_unknown_status_gives_no_rights() {
         let record = json!({ "id": "a", "fleet_id": "f", "status": "suspended", "scopes": { "x": "admin" } });
         let translation = translated("share_agreement.updated", Some(ID), record);
-        let Fact::Agreement { agreement, .. } = &translation.observations[1].fact else {
+        let Fact::Agreement { agreement, .. } = &translation.observations[0].fact else {
             panic!("no agreement");
         };
         assert_eq!(
@@ -475,7 +502,7 @@ mod tests {
     fn a_deleted_agreement_is_deleted_whatever_its_status_says() {
         let record = json!({ "id": "a", "fleet_id": "f", "status": "active" });
         let translation = translated("share_agreement.deleted", Some(ID), record);
-        let Fact::Agreement { agreement, .. } = &translation.observations[1].fact else {
+        let Fact::Agreement { agreement, .. } = &translation.observations[0].fact else {
             panic!("no agreement");
         };
         assert_eq!(agreement.status, AgreementStatus::Deleted);

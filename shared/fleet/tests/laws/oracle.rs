@@ -93,9 +93,13 @@ pub(crate) fn data_scopes_are_right(
     now: Timestamp,
     scopes: &BTreeMap<String, Level>,
 ) -> Verdict {
-    let possible: Vec<_> = agreed(said, now).into_iter().collect();
-    let allowed = possible.iter().map(|it| it.clone().unwrap_or_default());
-    if allowed.into_iter().any(|allowed| allowed == *scopes) {
+    let possible = agreed(said, now);
+    let mut allowed = possible.iter().map(|it| it.clone().unwrap_or_default());
+    let agreements = agreements(said);
+    let newest = agreements.first().map(Vec::as_slice).unwrap_or(&[]);
+    let mut newest = newest.iter().map(|it| known_levels(it));
+    let within = scopes.is_empty() || newest.any(|newest| within(scopes, &newest));
+    if within && allowed.any(|allowed| allowed == *scopes) {
         return Ok(());
     }
     Err(format!(
@@ -129,8 +133,9 @@ pub(crate) fn agreed(said: &[Observation], now: Timestamp) -> Vec<Option<BTreeMa
             versions.iter().all(|it| !begins_later(it, now))
         };
         before(newest);
-        let _ = older.iter().any(|versions| before(versions));
-        possible.push(None);
+        if !older.iter().any(|versions| before(versions)) {
+            possible.push(None);
+        }
     }
     // Of one moment, the hardest status counts.
     if newest.iter().any(|it| it.status != AgreementStatus::Active) {
@@ -244,7 +249,7 @@ fn newest_decisions(said: &[Observation]) -> Vec<&Decision> {
 }
 
 /// Whether the one map of scopes allows nothing that the other doesn't.
-pub(crate) fn within(scopes: &BTreeMap<String, Level>, limit: &BTreeMap<String, Level>) -> bool {
+fn within(scopes: &BTreeMap<String, Level>, limit: &BTreeMap<String, Level>) -> bool {
     scopes.iter().all(|(resource, level)| {
         let allowed = limit.get(resource);
         match level {
