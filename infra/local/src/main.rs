@@ -109,7 +109,11 @@ A webhook by hand (in another terminal, in this folder):
   gzip -c "$body" | curl -is {webhook} --data-binary @- -H 'Content-Type: application/json' \
     -H 'Content-Encoding: gzip' -H "X-Catena-Timestamp: $at" -H "X-Catena-Signature: $signature"
 
+What became of it:
+  {kingpin} --local {stack_json} fleet explain FLEET-42
+
 Ctrl-C ends it."#,
+        kingpin = Options::default().binaries.join("kingpin").display(),
         webhook = stack.webhook_url(),
         simulator = stack.simulator.url(),
         aws = stack.aws.endpoint(),
