@@ -92,6 +92,17 @@ fn grants_are_founded_on_what_was_said_and_stay_within_the_policy() {
         if total > longest(|policy| policy.provisional_days_in_all) {
             return Err(format!("{total} ms in all"));
         }
+        // What the browser told and what Catena confirmed of one invitation is one request.
+        let grants = &record.decisions.grants;
+        for said in &said {
+            if let Fact::Request { id, request } = &said.fact
+                && let Some(hash) = &request.invitation
+                && grants.contains_key(id)
+                && grants.contains_key(&format!("claim:{hash}"))
+            {
+                return Err(format!("{id} was granted twice: {grants:?}"));
+            }
+        }
         Ok(())
     });
 }
