@@ -186,13 +186,19 @@ impl<'a> View<'a> {
         linked.filter(|(_, link)| !link.is_live() && !link.is_over())
     }
 
+    /// What the fleet asked for since what it had was over.
+    fn requests(&self) -> impl Iterator<Item = (&'a String, &'a RequestFacts)> {
+        let over = self.over_since;
+        let requests = self.facts.requests.iter();
+        requests.filter(move |(_, known)| over < Some(known.current.value().created))
+    }
+
     fn live_request(&self) -> bool {
-        let mut requests = self.facts.requests.values();
-        requests.any(|request| request.live.is_some())
+        self.requests().any(|(_, request)| request.live.is_some())
     }
 
     fn requested(&self) -> bool {
-        !self.facts.requests.is_empty() || self.claimed().is_some()
+        self.requests().next().is_some() || self.claimed().is_some()
     }
 
     /// When the fleet accepted: an agreement tells it as well, and so does its id at Catena.
@@ -262,8 +268,7 @@ impl<'a> View<'a> {
                 self.grants()
                     .any(|(it, _)| it == id || Some(it) == claim.as_ref())
             };
-            let requests = self.facts.requests.iter();
-            let live = requests.filter(|(id, known)| granted(id, known));
+            let live = self.requests().filter(|(id, known)| granted(id, known));
             let live = live.filter_map(|(_, request)| request.live);
             let until = live.map(|at| at.time().plus(days(self.policy.reconnect_days)));
             return until.max().filter(|_| !self.withdrawn());
@@ -370,7 +375,7 @@ impl<'a> View<'a> {
     fn reasons_of_requests(&self, admission: Admission) -> Vec<Reason> {
         let mut reasons = Vec::new();
         let connected = !self.linked.is_empty();
-        for (id, known) in &self.facts.requests {
+        for (id, known) in self.requests() {
             let request = known.current.value();
             let (code, since) = match known.live {
                 Some(_) if connected => continue,
@@ -384,7 +389,7 @@ impl<'a> View<'a> {
                 ..Reason::new(code)
             });
         }
-        let unconfirmed = !connected && self.facts.requests.is_empty();
+        let unconfirmed = !connected && self.requests().next().is_none();
         let claimed = self.claimed().filter(|_| unconfirmed);
         reasons.extend(claimed.map(|since| Reason {
             since: Some(since),
@@ -507,13 +512,13 @@ impl<'a> View<'a> {
             false => self.over_since.filter(|_| !over),
         };
         add(Why::ConnectionMissing, missing);
-        let unconfirmed = stage == Stage::Requested && self.facts.requests.is_empty();
+        let unconfirmed = stage == Stage::Requested && self.requests().next().is_none();
         add(
             Why::RequestUnconfirmed,
             self.claimed().filter(|_| unconfirmed),
         );
         // Also of a fleet that connected another provider meanwhile.
-        for request in self.facts.requests.values().filter(|_| !self.withdrawn()) {
+        for (_, request) in self.requests().filter(|_| !self.withdrawn()) {
             let pending = request.live.is_none();
             let seen = Some(request.current.at().time());
             add(Why::RequestPending, seen.filter(|_| pending));

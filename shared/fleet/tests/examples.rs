@@ -63,6 +63,9 @@ fn a_requested_integration_leads_to_the_provider_that_went_live() {
         "2 request R of I; 9 agreement A cancelled | 10 | disconnected",
         "2 request R of I; 9 open J | 10 | invited",
         "2 request R of I; 9 agreement A active; 9 linked C | 10 | connected",
+        // What was asked for before what it had was over is asked for no more.
+        "2 request R of I live; 3 agreement A active; 4 agreement A cancelled; 5 open J; 6 accepted J | 10 | accepted",
+        "2 agreement A cancelled; 5 open J; 6 accepted J; 7 request R of J | 10 | requested",
     ];
     agree(accepted, &rows, |stood| stood.stage.to_string());
 }
