@@ -14,19 +14,38 @@ use crate::{
     record::pk,
 };
 
-/// News that one event brought.
+/// News that one event brought. Written as `[event, id, received, news]`: a history is what a record costs most.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Written", into = "Written")]
 pub struct HistoryEntry {
     /// The event's name, or what else told it.
     pub event: String,
     /// The event's id at Catena.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
     /// When it came.
-    #[serde(rename = "came")]
     pub received: Timestamp,
     /// What it said that wasn't known.
     pub news: Vec<Observation>,
+}
+
+/// A [`HistoryEntry`] as it is written.
+type Written = (String, Option<String>, Timestamp, Vec<Observation>);
+
+impl From<Written> for HistoryEntry {
+    fn from((event, id, received, news): Written) -> Self {
+        Self {
+            event,
+            id,
+            received,
+            news,
+        }
+    }
+}
+
+impl From<HistoryEntry> for Written {
+    fn from(entry: HistoryEntry) -> Self {
+        (entry.event, entry.id, entry.received, entry.news)
+    }
 }
 
 impl Table {
