@@ -10,13 +10,14 @@ use time::OffsetDateTime;
 use tracing::{info, warn};
 
 use crate::{
-    guard::{Panicked, guarded},
+    guard::guarded,
     processor::describe,
     routing::{COMMIT_ATTEMPTS, CONCURRENCY, Share, pause},
 };
 
 /// What became of a fleet's shares, in their order: whether each was news, or why it never can be.
-pub(crate) type Folded = Result<Vec<Result<bool, String>>, StoreError>;
+pub(crate) type Folded = Result<News, StoreError>;
+type News = Vec<Result<bool, String>>;
 
 /// Writes records.
 #[derive(Clone, Copy)]
@@ -31,9 +32,8 @@ pub(crate) struct Commits<'a> {
 struct Draft {
     stored: StoredRecord,
     standing: Standing,
-    news: Vec<Result<bool, String>>,
+    news: News,
     entries: Vec<HistoryEntry>,
-    changed: bool,
 }
 
 impl Commits<'_> {
@@ -62,14 +62,12 @@ impl Commits<'_> {
                 }
             };
             match self.draft(stored, shares) {
-                Ok(draft) if draft.changed => drafts.push((fleet, shares, draft)),
-                Ok(draft) => done.push((fleet.clone(), Ok(draft.news))),
-                Err(panicked) => done.push((fleet.clone(), Ok(refused(shares, &panicked)))),
+                Ok(draft) => drafts.push((fleet, shares, draft)),
+                Err(none) => done.push((fleet.clone(), Ok(none))),
             }
         }
-        let news = drafts
-            .iter()
-            .map(|(fleet, _, draft)| (*fleet, draft.entries.clone()));
+        let news = drafts.iter();
+        let news = news.map(|(fleet, _, draft)| (*fleet, draft.entries.as_slice()));
         let remembered = match self.remember(news.collect()).await {
             Ok(()) => true,
             // One of them can't be written: then each on its own, so that it harms no other.
@@ -77,7 +75,6 @@ impl Commits<'_> {
             Err(error) => return Err(error),
         };
         let writes = drafts.into_iter().map(|(fleet, shares, draft)| async move {
-            let remembered = remembered.then(|| draft.entries.clone());
             let committed = match self.commit(fleet, shares, draft, remembered).await {
                 Err(error) if error.is_lasting() => self.one_by_one(fleet, shares).await,
                 committed => committed,
@@ -93,26 +90,27 @@ impl Commits<'_> {
         Ok(done)
     }
 
-    /// Writes a draft, or what becomes of it after conflicts; `remembered` is what its history has already.
+    /// Writes a draft, or what becomes of it after conflicts; `remembered` tells whether it is in its history already.
     async fn commit(
         self,
         fleet: &FleetRef,
         shares: &[Share],
         mut draft: Draft,
-        mut remembered: Option<Vec<HistoryEntry>>,
+        mut remembered: bool,
     ) -> Folded {
         for attempt in 0..COMMIT_ATTEMPTS {
             if attempt > 0 {
                 pause(attempt).await;
-                draft = match self.draft(self.table.record(fleet).await?, shares) {
-                    Ok(draft) if draft.changed => draft,
-                    Ok(draft) => return Ok(draft.news),
-                    Err(panicked) => return Ok(refused(shares, &panicked)),
+                let again = match self.draft(self.table.record(fleet).await?, shares) {
+                    Ok(again) => again,
+                    Err(none) => return Ok(none),
                 };
+                remembered &= again.entries == draft.entries;
+                draft = again;
             }
-            if remembered.as_ref() != Some(&draft.entries) {
-                self.remember(vec![(fleet, draft.entries.clone())]).await?;
-                remembered = Some(draft.entries.clone());
+            if !remembered {
+                self.remember(vec![(fleet, &draft.entries)]).await?;
+                remembered = true;
             }
             let committed = self.table.commit(&draft.stored, &draft.standing).await?;
             if let Commit::Written(bytes) = committed {
@@ -137,9 +135,8 @@ impl Commits<'_> {
         for share in shares {
             let share = std::slice::from_ref(share);
             let one = match self.draft(self.table.record(fleet).await?, share) {
-                Ok(draft) if draft.changed => self.commit(fleet, share, draft, None).await,
-                Ok(draft) => Ok(draft.news),
-                Err(panicked) => Ok(refused(share, &panicked)),
+                Ok(draft) => self.commit(fleet, share, draft, false).await,
+                Err(none) => Ok(none),
             };
             match one {
                 Ok(news) => all.extend(news),
@@ -150,10 +147,7 @@ impl Commits<'_> {
         Ok(all)
     }
 
-    async fn remember(
-        self,
-        mut news: Vec<(&FleetRef, Vec<HistoryEntry>)>,
-    ) -> Result<(), StoreError> {
+    async fn remember(self, mut news: Vec<(&FleetRef, &[HistoryEntry])>) -> Result<(), StoreError> {
         news.retain(|(_, entries)| !entries.is_empty());
         if news.is_empty() {
             return Ok(());
@@ -163,12 +157,13 @@ impl Commits<'_> {
             .await
     }
 
-    /// Folds shares into a record, and draws what follows from the news.
-    fn draft(self, stored: StoredRecord, shares: &[Share]) -> Result<Draft, Panicked> {
+    /// Folds shares into a record, and draws what follows from the news. The error says that there is nothing to write.
+    fn draft(self, stored: StoredRecord, shares: &[Share]) -> Result<Draft, News> {
         guarded(|| self.unguarded_draft(stored, shares))
+            .unwrap_or_else(|panicked| Err(refused(shares, &panicked)))
     }
 
-    fn unguarded_draft(self, mut stored: StoredRecord, shares: &[Share]) -> Draft {
+    fn unguarded_draft(self, mut stored: StoredRecord, shares: &[Share]) -> Result<Draft, News> {
         let now = self.timestamp();
         let mut news = Vec::with_capacity(shares.len());
         let mut entries = Vec::new();
@@ -194,21 +189,20 @@ impl Commits<'_> {
             });
             news.push(folded.map_err(|panicked| panicked.to_string()));
         }
-        let changed = news.contains(&Ok(true));
-        if changed {
-            stored.record.settle(self.policy, now);
-            if stored.record.facts.len() > CROWDED {
-                let horizon = now.plus(-KEPT_MS);
-                stored.record.facts = stored.record.facts.compacted(horizon);
-            }
+        if !news.contains(&Ok(true)) {
+            return Err(news);
         }
-        Draft {
+        stored.record.settle(self.policy, now);
+        if stored.record.facts.len() > CROWDED {
+            let horizon = now.plus(-KEPT_MS);
+            stored.record.facts = stored.record.facts.compacted(horizon);
+        }
+        Ok(Draft {
             standing: stored.record.standing(self.policy, now),
             stored,
             news,
             entries,
-            changed,
-        }
+        })
     }
 
     fn timestamp(self) -> Timestamp {
@@ -217,7 +211,7 @@ impl Commits<'_> {
 }
 
 /// Shares that can't be written, ever.
-fn refused(shares: &[Share], reason: &dyn std::error::Error) -> Vec<Result<bool, String>> {
+fn refused(shares: &[Share], reason: &dyn std::error::Error) -> News {
     shares.iter().map(|_| Err(describe(reason))).collect()
 }
 

@@ -74,6 +74,36 @@ impl Table {
         record.unwrap_or_else(|| Ok(StoredRecord::new(fleet.clone())))
     }
 
+    /// All items of a partition whose sort key begins so, in its order: strongly consistent.
+    pub(crate) async fn items_under(
+        &self,
+        operation: &'static str,
+        pk: String,
+        prefix: &str,
+    ) -> Result<Vec<Item>, StoreError> {
+        let mut items = Vec::new();
+        let mut from = None;
+        loop {
+            let page = self
+                .client
+                .query()
+                .table_name(&self.name)
+                .consistent_read(true)
+                .key_condition_expression("pk = :pk AND begins_with(sk, :sk)")
+                .expression_attribute_values(":pk", AttributeValue::S(pk.clone()))
+                .expression_attribute_values(":sk", AttributeValue::S(prefix.to_owned()))
+                .set_exclusive_start_key(from)
+                .send()
+                .await
+                .map_err(StoreError::of(operation))?;
+            items.extend(page.items.unwrap_or_default());
+            from = page.last_evaluated_key;
+            if from.is_none() {
+                return Ok(items);
+            }
+        }
+    }
+
     /// Writes and deletes of whole items, without conditions: one request for up to 25. Keys must differ.
     pub(crate) async fn write_all(
         &self,

@@ -53,7 +53,7 @@ impl Table {
     /// holds what its history doesn't; what is written twice because of a crash between the two is read back once.
     pub async fn remember(
         &self,
-        news: &[(&FleetRef, Vec<HistoryEntry>)],
+        news: &[(&FleetRef, &[HistoryEntry])],
         now: OffsetDateTime,
         days: u32,
     ) -> Result<(), StoreError> {
@@ -78,36 +78,21 @@ impl Table {
     pub async fn history(&self, fleet: &FleetRef) -> Result<Vec<HistoryEntry>, StoreError> {
         let mut seen = BTreeSet::new();
         let mut history: Vec<HistoryEntry> = Vec::new();
-        let mut from = None;
-        loop {
-            let page = self
-                .client
-                .query()
-                .table_name(&self.name)
-                .consistent_read(true)
-                .key_condition_expression("pk = :pk AND begins_with(sk, :sk)")
-                .expression_attribute_values(":pk", AttributeValue::S(pk(fleet)))
-                .expression_attribute_values(":sk", AttributeValue::S(HISTORY.to_owned()))
-                .set_exclusive_start_key(from)
-                .send()
-                .await
-                .map_err(StoreError::of("read a history"))?;
-            for item in page.items() {
-                let entries: Vec<HistoryEntry> = serde_json::from_str(text(item, "entries")?)
-                    .map_err(|error| damaged(item, format!("entries: {error}")))?;
-                for mut entry in entries {
-                    entry.news.retain(|news| seen.insert(news.clone()));
-                    if !entry.news.is_empty() {
-                        history.push(entry);
-                    }
+        for item in self
+            .items_under("read a history", pk(fleet), HISTORY)
+            .await?
+        {
+            let entries: Vec<HistoryEntry> = serde_json::from_str(text(&item, "entries")?)
+                .map_err(|error| damaged(&item, format!("entries: {error}")))?;
+            for mut entry in entries {
+                entry.news.retain(|news| seen.insert(news.clone()));
+                if !entry.news.is_empty() {
+                    history.push(entry);
                 }
             }
-            from = page.last_evaluated_key;
-            if from.is_none() {
-                history.sort_by_key(|entry| entry.news.iter().map(|news| news.at).max());
-                return Ok(history);
-            }
         }
+        history.sort_by_key(|entry| entry.news.iter().map(|news| news.at).max());
+        Ok(history)
     }
 }
 

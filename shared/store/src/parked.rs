@@ -50,34 +50,17 @@ impl Table {
 
     /// All that waits under a key.
     pub async fn parked(&self, under: &Key) -> Result<Vec<Parked>, StoreError> {
-        let mut parked = Vec::new();
-        let mut from = None;
-        loop {
-            let page = self
-                .client
-                .query()
-                .table_name(&self.name)
-                .consistent_read(true)
-                .key_condition_expression("pk = :pk AND begins_with(sk, :sk)")
-                .expression_attribute_values(":pk", AttributeValue::S(under.to_string()))
-                .expression_attribute_values(":sk", AttributeValue::S(PARKED.to_owned()))
-                .set_exclusive_start_key(from)
-                .send()
-                .await
-                .map_err(StoreError::of("read parked events"))?;
-            for item in page.items() {
-                let sk = text(item, "sk")?;
-                parked.push(Parked {
-                    key: under.clone(),
-                    digest: sk.trim_start_matches(PARKED).to_owned(),
-                    body: text(item, "body")?.to_owned(),
-                });
-            }
-            from = page.last_evaluated_key;
-            if from.is_none() {
-                return Ok(parked);
-            }
-        }
+        let pk = under.to_string();
+        let items = self.items_under("read parked events", pk, PARKED).await?;
+        let parked = items.iter().map(|item| {
+            let sk = text(item, "sk")?;
+            Ok(Parked {
+                key: under.clone(),
+                digest: sk.trim_start_matches(PARKED).to_owned(),
+                body: text(item, "body")?.to_owned(),
+            })
+        });
+        parked.collect()
     }
 
     /// Takes events away once they are in their records. Again is the same as once.

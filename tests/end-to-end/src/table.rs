@@ -116,7 +116,10 @@ async fn a_history_that_was_written_twice_is_read_once_in_the_order_of_events() 
         vec![entry(2), entry(3)],
         vec![entry(1)],
     ] {
-        table.remember(&[(&fleet, entries)], now, 90).await.unwrap();
+        table
+            .remember(&[(&fleet, &entries)], now, 90)
+            .await
+            .unwrap();
     }
     let history = table.history(&fleet).await.unwrap();
     assert_eq!(history, [entry(1), entry(2), entry(3)]);
