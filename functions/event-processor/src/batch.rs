@@ -5,13 +5,15 @@ use std::sync::Arc;
 use aws_lambda_events::sqs::SqsMessage;
 use catena::{Age, Content, Envelope, EventName, Resource, Scrubbed};
 use fleet::FleetRef;
+use guard::guarded;
 use queue::{Message, UnreadableMessage};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use store::{Parked, Quarantined};
 use tracing::error;
+use translation::Translation;
 
-use crate::{Translate, Translation, guard::guarded};
+use crate::Translate;
 
 /// A message as SQS hands it over.
 pub(crate) struct Received {

@@ -20,7 +20,7 @@ const PATIENCE: Patience = Patience {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     let env = Env::process();
-    startup::start_logs(&env, &["event_processor"])?;
+    startup::start_logs(&env, &["event_processor", "store"])?;
     let aws = startup::aws_config(&env, PATIENCE).await?;
     let table = Table::new(
         aws_sdk_dynamodb::Client::new(&aws),

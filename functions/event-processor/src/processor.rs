@@ -6,19 +6,17 @@ use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent};
 use catena::{Envelope, Event};
 use fleet::{FleetRef, Policy};
 use futures_util::{StreamExt, stream};
+use guard::{Panicked, guarded, guarded_async};
 use queue::{Delay, EventsQueue};
-use startup::{Env, SettingError};
-use store::{KeyChange, StoreError, Table};
+use startup::{Env, SettingError, describe};
+use store::{HistoryDays, KeyChange, Records, StoreError, Table};
 use time::OffsetDateTime;
 use tracing::{error, info, warn};
+use translation::{Translation, translate};
 
 use crate::{
-    Translation,
     batch::{self, Outcome, Progress, Received, Work},
-    commit::Commits,
-    guard::{Panicked, guarded, guarded_async},
     routing::{self, CONCURRENCY, Routed, Share},
-    translate,
 };
 
 /// Turns one record of an event into what it says.
@@ -33,8 +31,8 @@ pub struct Settings {
     pub longest_backoff: Duration,
     /// How long a message that can't be processed is kept.
     pub quarantine_days: u32,
-    /// How long what led to a record is kept: [`Settings::SHORTEST_HISTORY`] at least.
-    pub history_days: u32,
+    /// How long what led to a record is kept.
+    pub history_days: HistoryDays,
     /// The partner's rules.
     pub policy: Policy,
     /// After this long a batch's unfinished messages are given back, before Lambda ends the function.
@@ -42,9 +40,6 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Days that a history is kept at least: as long as anything may be delivered again.
-    pub const SHORTEST_HISTORY: u32 = 15;
-
     /// Reads `BACKOFF_BASE_SECONDS` (2), `BACKOFF_MAX_SECONDS` (300), `QUARANTINE_DAYS` (30), `HISTORY_DAYS` (90),
     /// `DEADLINE_SECONDS` (25) and `POLICY` (a [`Policy`] as JSON).
     pub fn read(env: &Env) -> Result<Self, SettingError> {
@@ -52,16 +47,12 @@ impl Settings {
             let seconds = env.or(key, default, "a number of seconds")?;
             Ok(Duration::from_secs(seconds))
         };
-        let history_days = env.or("HISTORY_DAYS", 90, "a number of days")?;
-        if history_days < Self::SHORTEST_HISTORY {
-            return Err(SettingError::Invalid {
-                key: "HISTORY_DAYS",
-                value: history_days.to_string(),
-                expected: "15 or more: a replay reaches as far back",
-            });
-        }
         Ok(Self {
-            history_days,
+            history_days: env.or(
+                "HISTORY_DAYS",
+                HistoryDays::default(),
+                HistoryDays::EXPECTED,
+            )?,
             policy: env.json("POLICY", "a policy in JSON")?,
             backoff: seconds("BACKOFF_BASE_SECONDS", 2)?,
             longest_backoff: seconds("BACKOFF_MAX_SECONDS", 300)?,
@@ -195,15 +186,19 @@ impl Processor {
         progress: &mut [Progress],
         now: OffsetDateTime,
     ) -> Result<Vec<(usize, store::Quarantined)>, StoreError> {
-        let commits = Commits {
+        let to = Records {
             table: &self.table,
             policy: &self.settings.policy,
             history_days: self.settings.history_days,
             now,
         };
         let records = std::mem::take(&mut routed.records);
+        let told = routed.shares.iter().map(|(fleet, shares)| {
+            let shares: Vec<_> = shares.iter().map(Share::told).collect();
+            (fleet.clone(), shares)
+        });
         let mut aside = Vec::new();
-        for (fleet, folded) in commits.write(&routed.shares, records).await? {
+        for (fleet, folded) in to.take_in(&told.collect(), records).await? {
             let shares = &routed.shares[&fleet];
             let news = match folded {
                 Ok(news) => news,
@@ -234,7 +229,7 @@ impl Processor {
                 match news {
                     Ok(true) => progress.worsen(Outcome::Applied),
                     Ok(false) => {}
-                    Err(reason) => aside.push((work.owner, quarantined(work, reason))),
+                    Err(error) => aside.push((work.owner, quarantined(work, describe(&error)))),
                 }
             }
         }
@@ -424,17 +419,6 @@ fn log(message: &Received, progress: &Progress, now: OffsetDateTime) {
             "{name}: quarantined, look at it and release or drop it"
         ),
     }
-}
-
-/// An error and its causes in one line.
-pub(crate) fn describe(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 fn millis(time: OffsetDateTime) -> i64 {

@@ -9,24 +9,24 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
-    time::Duration,
 };
 
-use fleet::{Fact, FleetRef, Observation};
+use fleet::{Fact, FleetRef, Observation, Timestamp};
 use futures_util::{StreamExt, TryStreamExt, stream};
-use store::{Commit, Key, KeyChange, KeyRecord, Parked, StoreError, StoredRecord, Table};
+use store::{
+    COMMIT_ATTEMPTS, Commit, Key, KeyChange, KeyRecord, Parked, StoreError, StoredRecord, Table,
+    pause,
+};
 use time::OffsetDateTime;
 use tracing::error;
 
 use crate::{
-    Translate, Translation,
+    Translate,
     batch::{self, Work},
 };
 
 /// Requests at a time.
 pub(crate) const CONCURRENCY: usize = 8;
-/// Conflicts in a row until messages come again. At eight writers at a time each of them gets through in fewer.
-pub(crate) const COMMIT_ATTEMPTS: u32 = 12;
 
 /// Where the works of a batch go.
 #[derive(Default)]
@@ -55,14 +55,33 @@ pub(crate) struct Share {
     pub(crate) known_before: bool,
 }
 
+impl Share {
+    /// As its record takes it in.
+    pub(crate) fn told(&self) -> store::Share {
+        let source = &self.work.source;
+        let connection = self.work.translation.connection.as_ref();
+        store::Share {
+            event: match connection.filter(|_| self.known_before) {
+                Some(connection) => format!("(known of connection {connection})"),
+                None => source.event_name().to_owned(),
+            },
+            id: source.event_id().map(str::to_owned),
+            received: Timestamp(source.received_at_millis()),
+            observations: self.observations.clone(),
+            hint: self.work.translation.hint,
+            answered: false,
+        }
+    }
+}
+
 type Links = BTreeMap<Key, BTreeSet<FleetRef>>;
 
-impl Translation {
+impl Work {
     /// All of Catena's ids in it.
     fn keys(&self) -> impl Iterator<Item = Key> {
-        let invitation = self.invitation.clone().map(Key::Invitation);
-        let catena_fleet = self.catena_fleet.clone().map(Key::CatenaFleet);
-        let connection = self.connection.clone().map(Key::Connection);
+        let invitation = self.translation.invitation.clone().map(Key::Invitation);
+        let catena_fleet = self.translation.catena_fleet.clone().map(Key::CatenaFleet);
+        let connection = self.translation.connection.clone().map(Key::Connection);
         invitation.into_iter().chain(catena_fleet).chain(connection)
     }
 
@@ -74,17 +93,17 @@ impl Translation {
 
     /// Its fleets, and the keys that are known to belong to them by this event.
     fn resolve(&self, links: &Links) -> Option<(BTreeSet<FleetRef>, Vec<Key>)> {
-        if let Some(fleet) = &self.fleet {
+        if let Some(fleet) = &self.translation.fleet {
             return Some((BTreeSet::from([fleet.clone()]), self.keys().collect()));
         }
-        if self.is_about_a_connection_alone() {
+        if self.translation.is_about_a_connection_alone() {
             return Some((BTreeSet::new(), Vec::new()));
         }
         let key = self.key()?;
         let fleets = links.get(&key).filter(|fleets| !fleets.is_empty())?.clone();
         let teaches = match key {
-            Key::Invitation(_) => self.catena_fleet.clone().map(Key::CatenaFleet),
-            Key::CatenaFleet(_) => self.connection.clone().map(Key::Connection),
+            Key::Invitation(_) => self.translation.catena_fleet.clone().map(Key::CatenaFleet),
+            Key::CatenaFleet(_) => self.translation.connection.clone().map(Key::Connection),
             Key::Connection(_) => None,
         };
         Some((fleets, teaches.into_iter().collect()))
@@ -93,7 +112,7 @@ impl Translation {
     /// What it says about its connection.
     fn about_connection(&self) -> impl Iterator<Item = &Observation> {
         let about = |it: &&Observation| matches!(it.fact, Fact::Connection { .. });
-        self.observations.iter().filter(about)
+        self.translation.observations.iter().filter(about)
     }
 }
 
@@ -121,11 +140,11 @@ pub(crate) async fn route(
     loop {
         let mut changes: BTreeMap<Key, Pending> = BTreeMap::new();
         for work in std::mem::take(&mut fresh) {
-            for key in work.translation.keys() {
+            for key in work.keys() {
                 owners.entry(key).or_insert(work.owner);
             }
             if let Some(connection) = &work.translation.connection
-                && work.translation.about_connection().next().is_some()
+                && work.about_connection().next().is_some()
             {
                 let key = Key::Connection(connection.clone());
                 changes.entry(key).or_default().tell(&work);
@@ -192,10 +211,7 @@ pub(crate) async fn route(
     }
     for (work, _) in &resolved {
         let left = || {
-            let key = work
-                .translation
-                .key()
-                .filter(|_| work.translation.fleet.is_none())?;
+            let key = work.key().filter(|_| work.translation.fleet.is_none())?;
             let digest = work.digest.clone();
             redelivered(work.owner).then(|| Parked {
                 key,
@@ -227,7 +243,7 @@ struct Pending {
 
 impl Pending {
     fn tell(&mut self, work: &Work) {
-        let about = work.translation.about_connection().cloned();
+        let about = work.about_connection().cloned();
         self.about
             .extend(about.map(|observation| (work.owner, observation)));
     }
@@ -247,7 +263,7 @@ fn settle(
     loop {
         let before = waiting.len();
         for work in std::mem::take(waiting) {
-            let Some((fleets, teaches)) = work.translation.resolve(&links) else {
+            let Some((fleets, teaches)) = work.resolve(&links) else {
                 waiting.push(work);
                 continue;
             };
@@ -338,12 +354,6 @@ async fn change(
     })
 }
 
-/// Before the next attempt after a conflict.
-pub(crate) async fn pause(attempt: u32) {
-    let pause = fastrand::u64(0..(10 << attempt.min(5)));
-    tokio::time::sleep(Duration::from_millis(pause)).await;
-}
-
 /// What is parked under keys.
 async fn read_parked(table: &Table, keys: Vec<Key>) -> Result<Vec<(Key, Vec<Parked>)>, StoreError> {
     let read = async |key: Key| {
@@ -366,7 +376,7 @@ async fn park(
     let parked = works.into_iter().map(|work| {
         let body = work.source.body();
         let fits = body.len() <= Parked::LONGEST_BODY;
-        let parked = work.translation.key().filter(|_| fits).map(|key| Parked {
+        let parked = work.key().filter(|_| fits).map(|key| Parked {
             key,
             digest: work.digest.clone(),
             body,
@@ -446,7 +456,7 @@ fn share(
         }
     }
     for work in &told {
-        let about: Vec<_> = work.translation.about_connection().cloned().collect();
+        let about: Vec<_> = work.about_connection().cloned().collect();
         for fleet in connection_of(work)
             .into_iter()
             .flat_map(|(_, it)| &it.fleets)
@@ -467,10 +477,7 @@ fn share(
 }
 
 fn keys_of(works: &[Arc<Work>]) -> BTreeSet<Key> {
-    works
-        .iter()
-        .flat_map(|work| work.translation.keys())
-        .collect()
+    works.iter().flat_map(|work| work.keys()).collect()
 }
 
 const SEVERAL_FLEETS: &str =

@@ -65,6 +65,21 @@ impl Env {
         })
     }
 
+    /// A setting that has no default and is read from its text. `expected` completes the sentence "… is not …".
+    pub fn parsed<T: FromStr>(
+        &self,
+        key: &'static str,
+        expected: &'static str,
+    ) -> Result<T, SettingError> {
+        let value = self.required(key)?;
+        let parsed = value.parse();
+        parsed.map_err(|_| SettingError::Invalid {
+            key,
+            value,
+            expected,
+        })
+    }
+
     /// A setting that is a JSON document, with a default.
     pub fn json<T: DeserializeOwned + Default>(
         &self,

@@ -6,4 +6,4 @@ mod logs;
 
 pub use aws::{Patience, aws_config, https};
 pub use env::{Env, SettingError};
-pub use logs::start_logs;
+pub use logs::{describe, start_logs};

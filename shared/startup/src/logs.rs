@@ -30,3 +30,14 @@ pub fn start_logs(env: &Env, crates: &[&str]) -> Result<(), SettingError> {
         .try_init();
     Ok(())
 }
+
+/// An error and its causes in one line.
+pub fn describe(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}

@@ -21,7 +21,7 @@ const MOST_WRITES: usize = 25;
 /// What a batch request leaves over (too much data, throttled) is asked for again this often.
 const ROUNDS: usize = 5;
 /// Requests at a time.
-const CONCURRENCY: usize = 8;
+pub(crate) const CONCURRENCY: usize = 8;
 
 /// What was found about keys and fleets.
 #[derive(Debug, Default)]
@@ -146,7 +146,7 @@ impl Table {
         })
     }
 
-    async fn get_chunk(
+    pub(crate) async fn get_chunk(
         &self,
         operation: &'static str,
         keys: Vec<Item>,

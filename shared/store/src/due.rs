@@ -64,12 +64,22 @@ impl Table {
         Ok(due)
     }
 
-    /// Fleets that were in a stage when their record was last written, at most `limit`, in the order of their references.
-    /// Some stages end by time alone: compute the stage from the record.
-    pub async fn fleets_in(&self, stage: Stage, limit: usize) -> Result<Vec<FleetRef>, StoreError> {
+    /// Fleets that were in a stage when their record was last written, at most `limit`, in the order of their references and
+    /// from the one `after` on. Some stages end by time alone: compute the stage from the record.
+    pub async fn fleets_in(
+        &self,
+        stage: Stage,
+        after: Option<&FleetRef>,
+        limit: usize,
+    ) -> Result<Vec<FleetRef>, StoreError> {
         let stage = AttributeValue::S(stage.as_str().to_owned());
-        let values = BTreeMap::from([(":key", stage)]);
-        let found = self.index("stage", "stage = :key", values, limit).await?;
+        let mut values = BTreeMap::from([(":key", stage)]);
+        let mut condition = "stage = :key";
+        if let Some(after) = after {
+            condition = "stage = :key AND fleet_ref > :after";
+            values.insert(":after", AttributeValue::S(after.as_str().to_owned()));
+        }
+        let found = self.index("stage", condition, values, limit).await?;
         let refs = found.iter().map(|item| text(item, "fleet_ref"));
         let refs = refs.map(|text| text.map(FleetRef::parse));
         refs.filter_map(Result::transpose).collect()
@@ -91,6 +101,7 @@ impl Table {
                 .table_name(&self.name)
                 .index_name(index)
                 .key_condition_expression(condition)
+                .set_limit(i32::try_from(limit).ok().filter(|limit| *limit > 0))
                 .set_exclusive_start_key(from);
             for (name, value) in &values {
                 query = query.expression_attribute_values(*name, value.clone());

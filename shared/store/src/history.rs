@@ -1,20 +1,52 @@
 //! What led to a record: every observation that was news to it, kept for a while.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, str::FromStr};
 
 use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, WriteRequest};
-use fleet::{FleetRef, Observation, Timestamp};
+use fleet::{At, FleetRef, Observation, Override, OverrideKind, Timestamp};
 use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 
 use crate::{
     StoreError, Table,
-    batch::{damaged, key, text},
+    batch::{Item, damaged, key, text},
     due::millis,
     record::pk,
 };
 
-/// News that one event brought. Written as `[event, id, received, news]`: a history is what a record costs most.
+/// Days that a history is kept: as long as anything may be delivered again at least.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HistoryDays(u32);
+
+impl HistoryDays {
+    /// What a setting of it should be.
+    pub const EXPECTED: &str = "a number of days, 15 or more: a replay reaches as far back";
+    const SHORTEST: u32 = 15;
+}
+
+impl Default for HistoryDays {
+    fn default() -> Self {
+        Self(90)
+    }
+}
+
+impl FromStr for HistoryDays {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let days = text.parse().ok().filter(|days| *days >= Self::SHORTEST);
+        days.map(Self).ok_or(())
+    }
+}
+
+impl From<HistoryDays> for u32 {
+    fn from(days: HistoryDays) -> Self {
+        days.0
+    }
+}
+
+/// News that one event brought, or what an operator decided. Written as `[event, id, received, news]`, with the decision as a
+/// fifth part: a history is what a record costs most.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Written", into = "Written")]
 pub struct HistoryEntry {
@@ -26,25 +58,111 @@ pub struct HistoryEntry {
     pub received: Timestamp,
     /// What it said that wasn't known.
     pub news: Vec<Observation>,
+    /// What was decided.
+    pub decided: Option<Decided>,
+}
+
+/// An operator's decision about a fleet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decided {
+    /// Which way.
+    pub kind: OverrideKind,
+    /// Who.
+    pub by: String,
+    /// What; `None` lifts what was decided before.
+    pub decided: Option<Override>,
+}
+
+impl Decided {
+    /// Its entry in a history.
+    pub(crate) fn entry(&self, now: Timestamp) -> HistoryEntry {
+        HistoryEntry {
+            event: OVERRIDE.to_owned(),
+            id: None,
+            received: now,
+            news: Vec::new(),
+            decided: Some(self.clone()),
+        }
+    }
+}
+
+impl HistoryEntry {
+    /// When it happened.
+    pub fn at(&self) -> At {
+        let news = self.news.iter().map(|news| news.at).max();
+        news.unwrap_or(At(self.received, 0))
+    }
 }
 
 /// A [`HistoryEntry`] as it is written.
-type Written = (String, Option<String>, Timestamp, Vec<Observation>);
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Written {
+    Told(String, Option<String>, Timestamp, Vec<Observation>),
+    Decided(String, Option<String>, Timestamp, Vec<Observation>, Decided),
+}
 
 impl From<Written> for HistoryEntry {
-    fn from((event, id, received, news): Written) -> Self {
+    fn from(written: Written) -> Self {
+        let (event, id, received, news, decided) = match written {
+            Written::Told(event, id, received, news) => (event, id, received, news, None),
+            Written::Decided(event, id, received, news, decided) => {
+                (event, id, received, news, Some(decided))
+            }
+        };
         Self {
             event,
             id,
             received,
             news,
+            decided,
         }
     }
 }
 
 impl From<HistoryEntry> for Written {
     fn from(entry: HistoryEntry) -> Self {
-        (entry.event, entry.id, entry.received, entry.news)
+        let HistoryEntry {
+            event,
+            id,
+            received,
+            news,
+            decided,
+        } = entry;
+        match decided {
+            None => Self::Told(event, id, received, news),
+            Some(decided) => Self::Decided(event, id, received, news, decided),
+        }
+    }
+}
+
+/// A part of a history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HistoryPage {
+    /// The latest written first.
+    pub entries: Vec<HistoryEntry>,
+    /// Where the next page begins, if there is one.
+    pub next: Option<HistoryCursor>,
+}
+
+/// Where a page of a history ended. Digits, `#` and letters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HistoryCursor(String);
+
+impl HistoryCursor {
+    /// Reads one.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (time, random) = text.split_once('#')?;
+        let good = time.len() == 13
+            && random.len() == 8
+            && time.bytes().all(|it| it.is_ascii_digit())
+            && random.bytes().all(|it| it.is_ascii_hexdigit());
+        good.then(|| Self(text.to_owned()))
+    }
+
+    /// As text.
+    pub fn as_str(&self) -> &str {
+        &self.0
     }
 }
 
@@ -74,6 +192,40 @@ impl Table {
         self.write_all(REMEMBER, requests).await
     }
 
+    /// A page of a fleet's history, the latest written first: that of at most `limit` writes, which came before the one where
+    /// another page ended.
+    pub async fn history_page(
+        &self,
+        fleet: &FleetRef,
+        after: Option<&HistoryCursor>,
+        limit: i32,
+    ) -> Result<HistoryPage, StoreError> {
+        let from = after.map(|it| key(pk(fleet), format!("{HISTORY}{}", it.0)));
+        let page = self
+            .client
+            .query()
+            .table_name(&self.name)
+            .consistent_read(true)
+            .scan_index_forward(false)
+            .limit(limit)
+            .key_condition_expression("pk = :pk AND begins_with(sk, :sk)")
+            .expression_attribute_values(":pk", AttributeValue::S(pk(fleet)))
+            .expression_attribute_values(":sk", AttributeValue::S(HISTORY.to_owned()))
+            .set_exclusive_start_key(from)
+            .send()
+            .await
+            .map_err(StoreError::of("read a history"))?;
+        let mut entries = Vec::new();
+        for item in page.items.iter().flatten() {
+            entries.extend(read(item)?.into_iter().rev());
+        }
+        let next = match &page.last_evaluated_key {
+            Some(last) => HistoryCursor::parse(text(last, "sk")?.trim_start_matches(HISTORY)),
+            None => None,
+        };
+        Ok(HistoryPage { entries, next })
+    }
+
     /// A fleet's history, each observation once, in the order in which things happened.
     pub async fn history(&self, fleet: &FleetRef) -> Result<Vec<HistoryEntry>, StoreError> {
         let mut seen = BTreeSet::new();
@@ -82,19 +234,23 @@ impl Table {
             .items_under("read a history", pk(fleet), HISTORY)
             .await?
         {
-            let entries: Vec<HistoryEntry> = serde_json::from_str(text(&item, "entries")?)
-                .map_err(|error| damaged(&item, format!("entries: {error}")))?;
-            for mut entry in entries {
+            for mut entry in read(&item)? {
                 entry.news.retain(|news| seen.insert(news.clone()));
-                if !entry.news.is_empty() {
+                if !entry.news.is_empty() || entry.decided.is_some() {
                     history.push(entry);
                 }
             }
         }
-        history.sort_by_key(|entry| entry.news.iter().map(|news| news.at).max());
+        history.sort_by_key(HistoryEntry::at);
         Ok(history)
     }
 }
 
+fn read(item: &Item) -> Result<Vec<HistoryEntry>, StoreError> {
+    serde_json::from_str(text(item, "entries")?)
+        .map_err(|error| damaged(item, format!("entries: {error}")))
+}
+
 const HISTORY: &str = "HISTORY#";
+const OVERRIDE: &str = "override";
 const REMEMBER: &str = "write a history";

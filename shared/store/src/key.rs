@@ -7,15 +7,13 @@
 
 use std::{collections::BTreeSet, fmt};
 
-use aws_sdk_dynamodb::{
-    operation::update_item::UpdateItemError,
-    types::{AttributeValue, ReturnValue},
-};
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
 use fleet::{ConnectionFacts, FleetRef, SCHEMA};
 
 use crate::{
     Commit, StoreError, Table,
     batch::{Item, damaged, key, number, text},
+    record::on_condition,
 };
 
 /// One of Catena's ids that belongs to a fleet, or to several.
@@ -136,19 +134,13 @@ impl Table {
         };
         let expression = [clause("ADD", &add), clause("SET", &set), remove.to_owned()];
         let expression = expression.join(" ");
-        match update.update_expression(expression.trim()).send().await {
-            Ok(answer) => Ok(Commit::Written(read(
-                &answer.attributes.unwrap_or_default(),
-            )?)),
-            Err(error)
-                if matches!(
-                    error.as_service_error(),
-                    Some(UpdateItemError::ConditionalCheckFailedException(_))
-                ) =>
-            {
-                Ok(Commit::Conflict)
+        let answer = update.update_expression(expression.trim()).send().await;
+        match on_condition("change what is kept under a key", answer)? {
+            Commit::Written(answer) => {
+                let item = answer.attributes.unwrap_or_default();
+                Ok(Commit::Written(read(&item)?))
             }
-            Err(error) => Err(StoreError::of("change what is kept under a key")(error)),
+            Commit::Conflict => Ok(Commit::Conflict),
         }
     }
 }

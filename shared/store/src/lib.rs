@@ -3,7 +3,9 @@
 //! | `pk` | `sk` | what |
 //! | --- | --- | --- |
 //! | `FLEET#<fleet_ref>` | `RECORD` | a fleet's record, with a version that each write raises by one |
-//! | `FLEET#<fleet_ref>` | `HISTORY#<time>#<random>` | observations that were news to it, for 90 days |
+//! | `FLEET#<fleet_ref>` | `HISTORY#<time>#<random>` | observations that were news to it, and operators' decisions, for 90 days |
+//! | `FLEET#<fleet_ref>` | `INVITATION` | what was asked of Catena for it, and the invitation's id and magic link |
+//! | `LINK#<id>` | `LINK` | the fleet that a durable link leads to |
 //! | `KEY#<kind>#<id>` | `LINKS` | the fleets that one of Catena's ids belongs to, a set that is only added to; under a connection's id also what is known about the connection |
 //! | `KEY#<kind>#<id>` | `PARKED#<digest>` | an event that waits until its key has a link |
 //! | `QUARANTINE#<date>` | `<digest>` | a message that can't be processed, for 30 days |
@@ -15,23 +17,28 @@
 mod batch;
 mod due;
 mod history;
+mod invitation;
 mod key;
 mod parked;
 mod quarantine;
 mod record;
+mod take_in;
 
 pub use batch::Found;
 pub use due::{DueItem, SHARDS};
-pub use history::HistoryEntry;
+pub use history::{Decided, HistoryCursor, HistoryDays, HistoryEntry, HistoryPage};
+pub use invitation::{Lease, Link, OpenPart, Sealed, StoredInvitation};
 pub use key::{Key, KeyChange, KeyRecord};
 pub use parked::Parked;
 pub use quarantine::Quarantined;
 pub use record::{Commit, StoredRecord};
+pub use take_in::{COMMIT_ATTEMPTS, Folded, Records, Share, pause};
 
 use aws_sdk_dynamodb::{
     Client,
     error::{BuildError, ProvideErrorMetadata, SdkError},
 };
+use guard::Panicked;
 
 /// The table.
 #[derive(Clone, Debug)]
@@ -78,6 +85,9 @@ pub enum StoreError {
         /// Its schema.
         schema: u32,
     },
+    /// The program panicked on what was to be written.
+    #[error(transparent)]
+    Panicked(#[from] Panicked),
     /// An item isn't what this program wrote.
     #[error("item {pk} {sk} is damaged: {problem}")]
     Damaged {
@@ -120,7 +130,7 @@ impl StoreError {
     pub fn is_lasting(&self) -> bool {
         matches!(
             self,
-            Self::Refused { .. } | Self::TooLarge { .. } | Self::Damaged { .. }
+            Self::Refused { .. } | Self::TooLarge { .. } | Self::Panicked(_) | Self::Damaged { .. }
         )
     }
 }

@@ -1,6 +1,9 @@
 //! Fleet records.
 
-use aws_sdk_dynamodb::{operation::put_item::PutItemError, types::AttributeValue};
+use aws_sdk_dynamodb::{
+    error::{ProvideErrorMetadata, SdkError},
+    types::AttributeValue,
+};
 use fleet::{Decisions, Due, Facts, FleetRef, Record, SCHEMA, Standing};
 
 use crate::{
@@ -31,6 +34,16 @@ pub enum Commit<T> {
     Conflict,
 }
 
+impl<T> Commit<T> {
+    /// The same with another value.
+    pub(crate) fn map<U>(self, value: impl FnOnce(T) -> U) -> Commit<U> {
+        match self {
+            Self::Written(it) => Commit::Written(value(it)),
+            Self::Conflict => Commit::Conflict,
+        }
+    }
+}
+
 /// A record as text: what an item of the table can hold, and what it costs.
 const LONGEST: usize = 380 * 1024;
 
@@ -45,10 +58,13 @@ impl StoredRecord {
         }
     }
 
-    /// When it is due, by what follows from it or else by `look`.
-    fn due(&self, standing: &Standing) -> Option<Due> {
-        let soonest = standing.due.first().copied();
-        soonest.into_iter().chain(self.look).min()
+    /// All that it is due for, by what follows from it and by `look`; the soonest first.
+    pub fn all_due(&self, standing: &Standing) -> Vec<Due> {
+        let mut due = standing.due.clone();
+        due.extend(self.look);
+        due.sort();
+        due.dedup();
+        due
     }
 }
 
@@ -87,7 +103,7 @@ impl Table {
             let look = serde_json::to_string(look).map_err(unwritable)?;
             put = put.item("look", AttributeValue::S(look));
         }
-        if let Some(Due { at, .. }) = stored.due(standing) {
+        if let Some(Due { at, .. }) = stored.all_due(standing).first() {
             put = put
                 .item(due::SHARD, due::shard(&pk))
                 .item(due::AT, AttributeValue::N(at.0.to_string()));
@@ -98,17 +114,28 @@ impl Table {
             put.condition_expression("version = :version")
                 .expression_attribute_values(":version", number(stored.version))
         };
-        match put.send().await {
-            Ok(_) => Ok(Commit::Written(bytes)),
-            Err(error)
-                if matches!(
-                    error.as_service_error(),
-                    Some(PutItemError::ConditionalCheckFailedException(_))
-                ) =>
-            {
-                Ok(Commit::Conflict)
+        let written = on_condition("write a record", put.send().await)?;
+        Ok(written.map(|_| bytes))
+    }
+}
+
+/// What became of a write on a condition.
+pub(crate) fn on_condition<T, E, R>(
+    operation: &'static str,
+    answer: Result<T, SdkError<E, R>>,
+) -> Result<Commit<T>, StoreError>
+where
+    E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
+    R: std::fmt::Debug + Send + Sync + 'static,
+{
+    match answer {
+        Ok(answer) => Ok(Commit::Written(answer)),
+        Err(error) => {
+            let code = error.as_service_error().and_then(|error| error.code());
+            match code {
+                Some("ConditionalCheckFailedException") => Ok(Commit::Conflict),
+                _ => Err(StoreError::of(operation)(error)),
             }
-            Err(error) => Err(StoreError::of("write a record")(error)),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use event_processor::{Processor, Settings, Translation, translate};
+use event_processor::{Processor, Settings};
 use fleet::{Facts, FleetRef, Stage};
 use local::{runtime_api::Function, wire::Fault};
 use queue::EventsQueue;
@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use simulator::{Envelope, Fleet, events};
 use store::Table;
 use time::OffsetDateTime;
+use translation::{Translation, translate};
 
 use crate::{
     backend::{Backend, KEY, TABLE, delivery_of, items, kinds, outcomes, status},

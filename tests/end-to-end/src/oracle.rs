@@ -4,10 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use catena::{Content, Delivery, Instant, Keyring, Scrubbed, SigningKey};
-use event_processor::{Translation, translate};
 use fleet::{Fact, Facts, Policy, Record, Standing, Timestamp};
 use simulator::Envelope;
 use time::OffsetDateTime;
+use translation::{Translation, translate};
 
 /// The facts of each fleet.
 pub(crate) fn oracle(envelopes: &[Envelope]) -> BTreeMap<String, Facts> {

@@ -108,6 +108,7 @@ async fn a_history_that_was_written_twice_is_read_once_in_the_order_of_events() 
         id: None,
         received: Timestamp(millis),
         news: vec![accepted(millis)],
+        decided: None,
     };
     let now = OffsetDateTime::now_utc();
     let fleet = fleet(1);
@@ -194,11 +195,25 @@ async fn what_is_due_is_found_by_time_and_what_is_not_is_in_no_index() {
             .contains(&DueItem::Fleet(fleet(99)))
     );
     assert_eq!(
-        table.fleets_in(Stage::Accepted, 100).await.unwrap().len(),
+        table
+            .fleets_in(Stage::Accepted, None, 100)
+            .await
+            .unwrap()
+            .len(),
         10
     );
-    assert_eq!(table.fleets_in(Stage::Declined, 3).await.unwrap().len(), 3);
-    assert_eq!(table.fleets_in(Stage::Connected, 3).await.unwrap(), []);
+    assert_eq!(
+        table
+            .fleets_in(Stage::Declined, None, 3)
+            .await
+            .unwrap()
+            .len(),
+        3
+    );
+    assert_eq!(
+        table.fleets_in(Stage::Connected, None, 3).await.unwrap(),
+        []
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,8 +4,8 @@ use std::{fmt::Write as _, fs, path::Path};
 
 use axum::http::HeaderMap;
 use catena::{Content, Delivery, Instant, Keyring, SigningKey};
-use event_processor::translate;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use translation::translate;
 
 #[test]
 fn every_recorded_event_is_translated_as_written_down() {

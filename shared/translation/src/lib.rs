@@ -1,4 +1,6 @@
 //! Catena's words into the fleet record's facts: the only place where the two meet.
+//!
+//! Catena tells things by events ([`translate`]) and by answers of its API ([`translate_answer`]).
 
 use catena::{
     Connection, Envelope, Event, EventName, Instant, Invitation, Resource, ShareAgreement, Status,
@@ -31,7 +33,7 @@ pub struct Translation {
 
 impl Translation {
     /// Whether all that it says is about a connection, wherever that leads.
-    pub(crate) fn is_about_a_connection_alone(&self) -> bool {
+    pub fn is_about_a_connection_alone(&self) -> bool {
         let about = |it: &Observation| matches!(it.fact, Fact::Connection { .. });
         let names_a_fleet = self.fleet.is_some() || self.catena_fleet.is_some();
         !names_a_fleet && !self.hint && self.observations.iter().all(about)
@@ -45,7 +47,9 @@ impl Translation {
 pub fn translate(event: &Event, envelope: &Envelope, index: usize) -> Translation {
     let mut observer = Observer {
         index: u32::try_from(index).unwrap_or(u32::MAX),
-        id_time: envelope.id_time(),
+        observed: envelope.id_time(),
+        stands: None,
+        latest: envelope.id_time(),
         observations: Vec::new(),
         hint: false,
     };
@@ -101,13 +105,34 @@ pub fn translate(event: &Event, envelope: &Envelope, index: usize) -> Translatio
     translation
 }
 
+/// Translates what Catena's API answered about an invitation. What has no business time of its own was so at `observed`, and
+/// nothing in the answer happened after `latest`.
+pub fn translate_answer(
+    invitation: &Invitation,
+    observed: Instant,
+    latest: Instant,
+) -> Translation {
+    let mut observer = Observer {
+        index: 0,
+        observed: Some(observed),
+        stands: Some(observed),
+        latest: Some(latest),
+        observations: Vec::new(),
+        hint: false,
+    };
+    let no_event = EventName::from(String::new());
+    let mut translation = of_invitation(&no_event, invitation, &mut observer);
+    translation.observations = observer.observations;
+    translation
+}
+
 fn of_invitation(
     name: &EventName,
     invitation: &Invitation,
     observer: &mut Observer,
 ) -> Translation {
     let hash = || invitation.invitation_hash.as_str().to_owned();
-    let opened = opened_at(invitation, observer.id_time);
+    let opened = opened_at(invitation, observer.latest);
     let fact = |was| Fact::Invitation {
         invitation: hash(),
         was,
@@ -139,9 +164,10 @@ fn of_invitation(
         Some(Status::Accepted) => (invitation.accepted_at, Some(decision(Decision::Accepted))),
         Some(Status::Declined) => (invitation.declined_at, Some(declined())),
         Some(Status::Expired) => (invitation.expires_at, Some(decision(Decision::Expired))),
+        Some(Status::Deleted) => (None, Some(decision(Decision::Deleted))),
         _ => (None, None),
     };
-    observer.observe_if(at, stands);
+    observer.observe_if(at.or(observer.stands), stands);
     observer.observe_if(invitation.created_at, Some(fact(InvitationFact::Created)));
     let ends = invitation.expires_at.map(timestamp);
     observer.observe_if(opened, ends.map(|ends| fact(InvitationFact::Ends(ends))));
@@ -162,13 +188,13 @@ fn of_invitation(
 
 /// When an invitation was last opened to the fleet: created, or refreshed since. A refresh extends its end and leaves
 /// `created_at` as it is (contract 3.1), so the end less the hours that it was given is the time of the refresh. If Catena
-/// counts them from elsewhere, the event's own time bounds what would lie in the future.
-fn opened_at(invitation: &Invitation, id_time: Option<Instant>) -> Option<Instant> {
+/// counts them from elsewhere, the time of the event or the answer bounds what would lie in the future.
+fn opened_at(invitation: &Invitation, latest: Option<Instant>) -> Option<Instant> {
     let refreshed = invitation.expires_at.zip(invitation.expires_in_hours);
     let refreshed = refreshed.map(|(end, hours)| {
         Instant::from_millis(end.millis().saturating_sub(hours.saturating_mul(3_600_000)))
     });
-    let refreshed = match (refreshed, id_time) {
+    let refreshed = match (refreshed, latest) {
         (Some(refreshed), Some(bound)) => Some(refreshed.min(bound)),
         (refreshed, _) => refreshed,
     };
@@ -240,15 +266,20 @@ fn of_fleet(fleet_ref: Option<&str>) -> Translation {
 /// Collects what is observed, and gives each fact its time.
 struct Observer {
     index: u32,
-    id_time: Option<Instant>,
+    /// When that was so which has no business time of its own.
+    observed: Option<Instant>,
+    /// When that was so which only the invitation's status says: an event says it better.
+    stands: Option<Instant>,
+    /// Nothing that is told happened later.
+    latest: Option<Instant>,
     observations: Vec<Observation>,
     hint: bool,
 }
 
 impl Observer {
-    /// A fact at its business time, or else at the time in the envelope's id.
+    /// A fact at its business time, or else at the time of the event or the answer.
     fn observe(&mut self, business_time: Option<Instant>, fact: Fact) {
-        let at = business_time.or(self.id_time);
+        let at = business_time.or(self.observed);
         self.hint |= at.is_none();
         self.observe_if(at, Some(fact));
     }
@@ -378,6 +409,50 @@ mod tests {
 
     fn millis(text: &str) -> i64 {
         Instant::parse_rfc3339(text).unwrap().millis()
+    }
+
+    #[test]
+    fn an_answer_is_timed_by_the_record_and_else_by_when_it_was_given() {
+        let observed = Instant::parse_rfc3339("2026-05-05T00:00:00Z").unwrap();
+        let latest = Instant::parse_rfc3339("2026-05-05T00:00:02Z").unwrap();
+        for (extra, at, expected) in [
+            (json!({}), "2026-05-04T08:00:00Z", Decision::Open),
+            (
+                json!({ "status": "accepted", "accepted_at": "2026-05-04T08:06:11Z" }),
+                "2026-05-04T08:06:11Z",
+                Decision::Accepted,
+            ),
+            (
+                json!({ "status": "accepted" }),
+                "2026-05-05T00:00:00Z",
+                Decision::Accepted,
+            ),
+            (
+                json!({ "status": "deleted" }),
+                "2026-05-05T00:00:00Z",
+                Decision::Deleted,
+            ),
+            // Refreshed: the end is the hours from the refresh, which can't be later than the answer.
+            (
+                json!({ "expires_at": "2026-05-12T00:00:01Z" }),
+                "2026-05-05T00:00:01Z",
+                Decision::Open,
+            ),
+            (
+                json!({ "expires_at": "2026-05-13T00:00:01Z" }),
+                "2026-05-05T00:00:02Z",
+                Decision::Open,
+            ),
+        ] {
+            let read: Invitation = serde_json::from_value(invitation(extra.clone())).unwrap();
+            let translation = translate_answer(&read, observed, latest);
+            assert_eq!(
+                decision(&translation),
+                Some((millis(at), expected)),
+                "{extra}"
+            );
+            assert_eq!(translation.fleet, FleetRef::parse("FLEET-42"));
+        }
     }
 
     #[test]

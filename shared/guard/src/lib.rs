@@ -1,4 +1,6 @@
 //! Panics as values, so that one poisoned record harms no other.
+//!
+//! Needs `panic = "unwind"` in the profile.
 
 use std::{
     any::Any,
@@ -11,15 +13,15 @@ use futures_util::FutureExt;
 /// Something panicked. Its message went to the log by the panic hook.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the program panicked on it")]
-pub(crate) struct Panicked;
+pub struct Panicked;
 
-/// What is captured must not be used after a panic unless it can't be half-changed.
-pub(crate) fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, Panicked> {
+/// Calls it. What is captured must not be used after a panic unless it can't be half-changed.
+pub fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, Panicked> {
     catch_unwind(AssertUnwindSafe(work)).map_err(panicked)
 }
 
 /// The same for a future.
-pub(crate) async fn guarded_async<T>(work: impl Future<Output = T>) -> Result<T, Panicked> {
+pub async fn guarded_async<T>(work: impl Future<Output = T>) -> Result<T, Panicked> {
     AssertUnwindSafe(work)
         .catch_unwind()
         .await

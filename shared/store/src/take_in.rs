@@ -1,31 +1,57 @@
-//! Works become writes: each fleet's shares are folded into its record, the news go into its history, and then the record is
+//! The one way into a fleet's record: what is told about it is folded in, the news go into its history, and then the record is
 //! written if nobody else wrote it meanwhile.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
-use fleet::{Due, Fact, FleetRef, Observation, Policy, Record, Standing, Timestamp, Why};
+use fleet::{
+    At, Due, FleetRef, Observation, OverrideKind, Policy, Record, Register, Standing, Timestamp,
+    Why,
+};
 use futures_util::{StreamExt, stream};
-use store::{Commit, HistoryEntry, StoreError, StoredRecord, Table};
+use guard::guarded;
 use time::OffsetDateTime;
 use tracing::{info, warn};
 
 use crate::{
-    guard::guarded,
-    processor::describe,
-    routing::{COMMIT_ATTEMPTS, CONCURRENCY, Share, pause},
+    Commit, Decided, HistoryDays, HistoryEntry, StoreError, StoredRecord, Table,
+    batch::CONCURRENCY, due::millis,
 };
 
-/// What became of a fleet's shares, in their order: whether each was news, or why it never can be.
-pub(crate) type Folded = Result<News, StoreError>;
-type News = Vec<Result<bool, String>>;
+/// What is told about a fleet at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// The event's name, or what else told it.
+    pub event: String,
+    /// The event's id at Catena.
+    pub id: Option<String>,
+    /// When it came.
+    pub received: Timestamp,
+    /// What was observed.
+    pub observations: Vec<Observation>,
+    /// Something was observed that can't be ordered: the fleet is to be looked at.
+    pub hint: bool,
+    /// Catena answered it just now: there is nothing to compare it with.
+    pub answered: bool,
+}
 
-/// Writes records.
-#[derive(Clone, Copy)]
-pub(crate) struct Commits<'a> {
-    pub(crate) table: &'a Table,
-    pub(crate) policy: &'a Policy,
-    pub(crate) history_days: u32,
-    pub(crate) now: OffsetDateTime,
+/// What became of a fleet's shares, in their order: whether each was news, or why it never can be.
+pub type Folded = Result<News, StoreError>;
+type News = Vec<Result<bool, StoreError>>;
+
+/// Changes records.
+#[derive(Clone, Copy, Debug)]
+pub struct Records<'a> {
+    /// Where they are.
+    pub table: &'a Table,
+    /// What is granted.
+    pub policy: &'a Policy,
+    /// How long a history is kept.
+    pub history_days: HistoryDays,
+    /// The time.
+    pub now: OffsetDateTime,
 }
 
 /// A record with a fleet's shares in it, not yet written.
@@ -36,10 +62,10 @@ struct Draft {
     entries: Vec<HistoryEntry>,
 }
 
-impl Commits<'_> {
-    /// Writes each fleet's shares: one read for all records that weren't read on the way, one write of all histories, one
-    /// write per record with news.
-    pub(crate) async fn write(
+impl Records<'_> {
+    /// Takes in each fleet's shares: one read for all records that weren't read on the way, one write of all histories, one
+    /// write per record with news. `records` are those that were read on the way.
+    pub async fn take_in(
         self,
         shares: &BTreeMap<FleetRef, Vec<Share>>,
         mut records: BTreeMap<FleetRef, Result<StoredRecord, StoreError>>,
@@ -90,6 +116,53 @@ impl Commits<'_> {
         Ok(done)
     }
 
+    /// Takes in what is told about one fleet, and tells whether it was news.
+    pub async fn take_in_one(self, fleet: &FleetRef, share: Share) -> Result<bool, StoreError> {
+        let share = std::slice::from_ref(&share);
+        match self.draft(self.table.record(fleet).await?, share) {
+            Ok(draft) => self.commit(fleet, share, draft, false).await?,
+            Err(none) => none,
+        }
+        .into_iter()
+        .try_fold(false, |any, news| Ok(any | news?))
+    }
+
+    /// Writes an operator's decision about a fleet down, in its history first; a `decided` without an override lifts what was
+    /// decided before. `None` if there is no such fleet.
+    pub async fn decide(
+        self,
+        fleet: &FleetRef,
+        decided: &[Decided],
+    ) -> Result<Option<StoredRecord>, StoreError> {
+        let now = self.timestamp();
+        let mut remembered = false;
+        for attempt in 0..COMMIT_ATTEMPTS {
+            if attempt > 0 {
+                pause(attempt).await;
+            }
+            let mut stored = self.table.record(fleet).await?;
+            if stored.version == 0 {
+                return Ok(None);
+            }
+            for it in decided {
+                let at = after(&stored.record, it.kind, now);
+                stored.record.decide(at, it.kind, it.decided.clone());
+            }
+            stored.record.settle(self.policy, now);
+            if !remembered {
+                let entries: Vec<_> = decided.iter().map(|it| it.entry(now)).collect();
+                self.remember(vec![(fleet, &entries)]).await?;
+                remembered = true;
+            }
+            let standing = stored.record.standing(self.policy, now);
+            if let Commit::Written(_) = self.table.commit(&stored, &standing).await? {
+                stored.version += 1;
+                return Ok(Some(stored));
+            }
+        }
+        Err(conflicts())
+    }
+
     /// Writes a draft, or what becomes of it after conflicts; `remembered` tells whether it is in its history already.
     async fn commit(
         self,
@@ -123,10 +196,7 @@ impl Commits<'_> {
                 return Ok(draft.news);
             }
         }
-        Err(StoreError::Unavailable {
-            operation: "write a record",
-            source: format!("{COMMIT_ATTEMPTS} conflicts in a row").into(),
-        })
+        Err(conflicts())
     }
 
     /// Writes shares each on its own, after they couldn't be written together: one that can't be harms no other.
@@ -140,7 +210,7 @@ impl Commits<'_> {
             };
             match one {
                 Ok(news) => all.extend(news),
-                Err(error) if error.is_lasting() => all.extend(refused(share, &error)),
+                Err(error) if error.is_lasting() => all.push(Err(error)),
                 Err(error) => return Err(error),
             }
         }
@@ -153,14 +223,14 @@ impl Commits<'_> {
             return Ok(());
         }
         self.table
-            .remember(&news, self.now, self.history_days)
+            .remember(&news, self.now, self.history_days.into())
             .await
     }
 
     /// Folds shares into a record, and draws what follows from the news. The error says that there is nothing to write.
     fn draft(self, stored: StoredRecord, shares: &[Share]) -> Result<Draft, News> {
         guarded(|| self.unguarded_draft(stored, shares))
-            .unwrap_or_else(|panicked| Err(refused(shares, &panicked)))
+            .unwrap_or_else(|panicked| Err(shares.iter().map(|_| Err(panicked.into())).collect()))
     }
 
     fn unguarded_draft(self, mut stored: StoredRecord, shares: &[Share]) -> Result<Draft, News> {
@@ -171,7 +241,7 @@ impl Commits<'_> {
             let folded = guarded(|| fold(&stored.record, &share.observations));
             let folded = folded.map(|(record, new)| {
                 let mut any = !new.is_empty();
-                if new.iter().any(|news| news.fact.touches_rights()) {
+                if !share.answered && new.iter().any(|news| news.fact.touches_rights()) {
                     let at = now.plus(READ_BACK_AFTER_MS);
                     let why = Why::ReadBack;
                     stored.look = stored.look.into_iter().chain([Due { at, why }]).min();
@@ -180,16 +250,16 @@ impl Commits<'_> {
                     stored.record = record;
                     entries.push(entry(share, new));
                 }
-                if share.work.translation.hint && stored.look.is_none_or(|look| look.at > now) {
+                if share.hint && stored.look.is_none_or(|look| look.at > now) {
                     let why = Why::Hint;
                     stored.look = Some(Due { at: now, why });
                     any = true;
                 }
                 any
             });
-            news.push(folded.map_err(|panicked| panicked.to_string()));
+            news.push(folded.map_err(StoreError::from));
         }
-        if !news.contains(&Ok(true)) {
+        if !news.iter().any(|news| matches!(news, Ok(true))) {
             return Err(news);
         }
         stored.record.settle(self.policy, now);
@@ -206,13 +276,26 @@ impl Commits<'_> {
     }
 
     fn timestamp(self) -> Timestamp {
-        Timestamp((self.now.unix_timestamp_nanos() / 1_000_000) as i64)
+        Timestamp(millis(self.now))
     }
 }
 
-/// Shares that can't be written, ever.
-fn refused(shares: &[Share], reason: &dyn std::error::Error) -> News {
-    shares.iter().map(|_| Err(describe(reason))).collect()
+fn conflicts() -> StoreError {
+    StoreError::Unavailable {
+        operation: "write a record",
+        source: format!("{COMMIT_ATTEMPTS} conflicts in a row").into(),
+    }
+}
+
+/// The moment of a decision made now: after the one before it, so that of two within a millisecond the second holds.
+fn after(record: &Record, kind: OverrideKind, now: Timestamp) -> At {
+    let decisions = &record.decisions;
+    let before = match kind {
+        OverrideKind::Block => decisions.block.as_ref().map(Register::at),
+        OverrideKind::Grant => decisions.pass.as_ref().map(Register::at),
+    };
+    let next = before.map(|At(time, index)| At(time, index.saturating_add(1)));
+    next.max(Some(At(now, 0))).unwrap_or(At(now, 0))
 }
 
 /// The record with observations in it, and those that were news.
@@ -230,22 +313,23 @@ fn fold(record: &Record, observations: &[Observation]) -> (Record, Vec<Observati
 }
 
 fn entry(share: &Share, news: Vec<Observation>) -> HistoryEntry {
-    let source = &share.work.source;
-    let connection = news.iter().find_map(|news| match &news.fact {
-        Fact::Connection { connection, .. } => Some(connection),
-        _ => None,
-    });
     HistoryEntry {
-        event: match connection.filter(|_| share.known_before) {
-            Some(connection) => format!("(known of connection {connection})"),
-            None => source.event_name().to_owned(),
-        },
-        id: source.event_id().map(str::to_owned),
-        received: Timestamp(source.received_at_millis()),
+        event: share.event.clone(),
+        id: share.id.clone(),
+        received: share.received,
         news,
+        decided: None,
     }
 }
 
+/// Waits a moment before the next attempt, so that writers don't meet again.
+pub async fn pause(attempt: u32) {
+    let pause = fastrand::u64(0..(10 << attempt.min(5)));
+    tokio::time::sleep(Duration::from_millis(pause)).await;
+}
+
+/// Conflicts in a row until somebody else has to try again. At eight writers at a time each of them gets through in fewer.
+pub const COMMIT_ATTEMPTS: u32 = 12;
 /// News about rights are compared with what Catena holds so soon.
 const READ_BACK_AFTER_MS: i64 = 60 * 1000;
 /// A record of so many bytes is one to look at: an ordinary one has less than 2 KB.
