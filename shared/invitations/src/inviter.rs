@@ -1,0 +1,648 @@
+//! Asks Catena, and writes down what it answers.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use api::{Invitation, InvitationRequest, InvitationSummary, Moment, Outcome, Scopes};
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use catena::InvitationHash;
+use catena_client::{
+    Answer, Calls, CatenaError, Client, Created, InvitationRead, InvitationSecret, NewInvitation,
+    Observed,
+};
+use fleet::{At, Decision, Fact, FleetRef, InvitationFact, Observation, Policy, Stage, Timestamp};
+use serde_json::{Value, json};
+use startup::describe;
+use store::{
+    Commit, HistoryDays, Key, KeyChange, Lease, Link, OpenPart, Records, Sealed, Share, StoreError,
+    StoredInvitation, StoredRecord, Table,
+};
+use time::OffsetDateTime;
+use tracing::{info, warn};
+use translation::translate_answer;
+
+use crate::step::{Stands, Step, is_as_asked, link_lives, newest_hash, step};
+
+/// What an inviter is told.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// What is granted.
+    pub policy: Policy,
+    /// How long a history is kept.
+    pub history_days: HistoryDays,
+    /// Where the fleets' pages are, without a slash at the end.
+    pub public_base_url: String,
+    /// The time.
+    pub now: fn() -> OffsetDateTime,
+}
+
+/// Invites fleets.
+#[derive(Debug)]
+pub struct Inviter {
+    table: Table,
+    catena: Client,
+    settings: Settings,
+}
+
+/// Why a fleet isn't invited, or its invitation isn't taken back.
+#[derive(Debug, thiserror::Error)]
+pub enum InviteError {
+    /// It was never invited.
+    #[error("the fleet was never invited")]
+    NeverInvited,
+    /// It declined, perhaps with a reason.
+    #[error("the fleet declined")]
+    Declined(Option<String>),
+    /// It accepted: what it shares is governed by its agreement now (contract 3.1).
+    #[error("the fleet accepted")]
+    Accepted,
+    /// Somebody else asks Catena for the fleet, for longer than a caller can wait.
+    #[error("another call for the fleet is under way")]
+    Busy,
+    /// Catena answered about another fleet.
+    #[error("Catena answered about another fleet")]
+    OtherFleet,
+    /// Catena didn't do it.
+    #[error(transparent)]
+    Catena(#[from] CatenaError),
+    /// The table couldn't be read or written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The system has no random numbers to make a link of.
+    #[error("no random numbers: {0}")]
+    Random(getrandom::Error),
+}
+
+/// What somebody wants.
+struct Wanted<'a> {
+    request: &'a InvitationRequest,
+    /// The request as it is kept.
+    asked: &'a Value,
+    /// A fleet that declined is to be asked again.
+    reopen: bool,
+    /// What the fleet had is over, and it is to be asked again.
+    anew: bool,
+}
+
+/// A right to ask Catena for a fleet.
+struct Held<'a> {
+    fleet: FleetRef,
+    /// What was kept before.
+    before: StoredInvitation,
+    /// The version of what is kept now.
+    version: u64,
+    /// Calls to Catena, as long as the right lasts.
+    catena: Calls<'a>,
+}
+
+/// A call that came to nothing.
+struct Failed {
+    error: InviteError,
+    /// What was asked for, if it isn't known whether Catena did it.
+    unsure_of: Option<Value>,
+}
+
+impl<E: Into<InviteError>> From<E> for Failed {
+    fn from(error: E) -> Self {
+        Self {
+            error: error.into(),
+            unsure_of: None,
+        }
+    }
+}
+
+impl Failed {
+    fn unsure(asked: &Value) -> impl Fn(InviteError) -> Self {
+        |error| Self {
+            error,
+            unsure_of: Some(asked.clone()),
+        }
+    }
+}
+
+impl Inviter {
+    /// An inviter.
+    pub fn new(table: Table, catena: Client, settings: Settings) -> Self {
+        Self {
+            table,
+            catena,
+            settings,
+        }
+    }
+
+    /// Sees to it that a fleet is invited with what is asked for. A fleet that declined is asked again only with `reopen`; so is
+    /// one whose agreement or connections are over, which otherwise keeps the link that it has.
+    pub async fn invite(
+        &self,
+        fleet: &FleetRef,
+        request: &InvitationRequest,
+        reopen: bool,
+    ) -> Result<Invitation, InviteError> {
+        let asked = json!(request);
+        let mut turn = Turn::new();
+        loop {
+            let now = self.now();
+            let (stored, kept) = self.table.invited(fleet).await?;
+            let standing = stored.record.standing(&self.settings.policy, now);
+            let wanted = Wanted {
+                request,
+                asked: &asked,
+                reopen,
+                anew: reopen && standing.stage == Stage::Disconnected,
+            };
+            match step(&stored.record, &kept.open, &asked, reopen, wanted.anew, now) {
+                Step::Unchanged => return Ok(self.told(&stored, &kept, Outcome::Unchanged)),
+                Step::Declined(reason) => return Err(InviteError::Declined(reason)),
+                Step::Wait => {}
+                Step::Ask { look } => {
+                    if let Some(held) = self.hold(fleet, kept, asked.clone()).await? {
+                        let done = self.ask(&held, &wanted, look).await;
+                        let outcome = self.end(&held, done).await?;
+                        let (stored, kept) = self.table.invited(fleet).await?;
+                        return Ok(self.told(&stored, &kept, outcome));
+                    }
+                }
+            }
+            turn.wait().await?;
+        }
+    }
+
+    /// Takes a fleet's invitation back, and its link. That this was done before is fine.
+    pub async fn withdraw(&self, fleet: &FleetRef) -> Result<(), InviteError> {
+        let mut turn = Turn::new();
+        loop {
+            let now = self.now();
+            let (stored, kept) = self.table.invited(fleet).await?;
+            let unsure = kept.open.asking.clone();
+            let held = kept.open.lease.is_some_and(|lease| now < lease.ends);
+            match Stands::of(&stored.record.facts, now) {
+                _ if held => {}
+                Stands::Accepted => return Err(InviteError::Accepted),
+                Stands::Never if unsure.is_none() => return Err(InviteError::NeverInvited),
+                Stands::Deleted if unsure.is_none() => return Ok(()),
+                _ => {
+                    let asking = unsure.unwrap_or_default();
+                    if let Some(held) = self.hold(fleet, kept, asking).await? {
+                        let done = self.take_back(&held).await;
+                        return self.end(&held, done.map(|kept| (kept, ()))).await;
+                    }
+                }
+            }
+            turn.wait().await?;
+        }
+    }
+
+    /// How a fleet's newest invitation stands; `None` if it was never invited.
+    pub fn summary(
+        &self,
+        stored: &StoredRecord,
+        kept: &StoredInvitation,
+    ) -> Option<InvitationSummary> {
+        let now = self.now();
+        let facts = &stored.record.facts;
+        let newest = facts.newest_invitation()?;
+        let open = &kept.open;
+        let link = open.link.as_ref().filter(|link| link_lives(link, now));
+        Some(InvitationSummary {
+            status: Stands::of(facts, now).as_str().to_owned(),
+            ends: newest.ends().map(Moment),
+            link: link.map(|link| api::Link {
+                url: format!("{}/connect/{}", self.settings.public_base_url, link.id),
+                ends: Moment(link.ends),
+            }),
+            asked: open
+                .asked
+                .clone()
+                .and_then(|it| serde_json::from_value(it).ok()),
+            granted: open
+                .granted
+                .clone()
+                .and_then(|it| serde_json::from_value(it).ok()),
+        })
+    }
+
+    fn told(&self, stored: &StoredRecord, kept: &StoredInvitation, outcome: Outcome) -> Invitation {
+        let summary = self.summary(stored, kept);
+        Invitation {
+            fleet_ref: stored.fleet.as_str().to_owned(),
+            outcome,
+            // Who was just invited has an invitation, unless its record was removed by hand meanwhile.
+            summary: summary.unwrap_or_else(|| InvitationSummary {
+                status: Stands::Never.as_str().to_owned(),
+                ends: None,
+                link: None,
+                asked: None,
+                granted: None,
+            }),
+        }
+    }
+
+    /// Takes the right to ask Catena for a fleet. `None` if somebody else was faster.
+    async fn hold(
+        &self,
+        fleet: &FleetRef,
+        before: StoredInvitation,
+        asking: Value,
+    ) -> Result<Option<Held<'_>>, StoreError> {
+        let mut held = before.clone();
+        held.open.asking = Some(asking);
+        held.open.lease = Some(Lease {
+            ends: self.now().plus(LEASE.as_millis() as i64),
+        });
+        Ok(match self.table.keep_invitation(fleet, &held).await? {
+            Commit::Conflict => None,
+            Commit::Written(version) => Some(Held {
+                fleet: fleet.clone(),
+                before,
+                version,
+                catena: self.catena.within(CALLS),
+            }),
+        })
+    }
+
+    /// Gives the right to ask back, with what came of it.
+    async fn end<T>(
+        &self,
+        held: &Held<'_>,
+        done: Result<(OpenAndSealed, T), Failed>,
+    ) -> Result<T, InviteError> {
+        let fleet = &held.fleet;
+        match done {
+            Ok(((open, secret), value)) => {
+                let kept = StoredInvitation {
+                    version: held.version,
+                    secret,
+                    open,
+                };
+                // A conflict: it took so long that somebody else asks by now, who will find what is there.
+                self.table.keep_invitation(fleet, &kept).await?;
+                Ok(value)
+            }
+            Err(Failed { error, unsure_of }) => {
+                let mut kept = held.before.clone();
+                kept.version = held.version;
+                kept.open.lease = None;
+                kept.open.asking = unsure_of.or(kept.open.asking);
+                if let Err(error) = self.table.keep_invitation(fleet, &kept).await {
+                    warn!(fleet.ref = %fleet, cause = describe(&error), "fleet {fleet}: the right to ask Catena ends by time alone");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Asks Catena to invite a fleet, unless it turns out that it has what is asked for.
+    async fn ask(
+        &self,
+        held: &Held<'_>,
+        wanted: &Wanted<'_>,
+        look: bool,
+    ) -> Result<(OpenAndSealed, Outcome), Failed> {
+        let fleet = &held.fleet;
+        if look && let Some(read) = self.found(held, wanted).await? {
+            let kept = self.keep(held, &read, wanted.asked).await?;
+            return Ok((kept, Outcome::Adopted));
+        }
+        let unsure = Failed::unsure(wanted.asked);
+        let new = self.new_invitation(fleet, wanted.request);
+        let created = held.catena.create_invitation(&new).await;
+        let created = created.map_err(|error| match error.is_ambiguous() {
+            true => unsure(error.into()),
+            false => error.into(),
+        })?;
+        let outcome = match created.value.new {
+            true => Outcome::Created,
+            false => Outcome::Refreshed,
+        };
+        let (read, observed) = &self.read_again(held, created).await;
+        if read.invitation.fleet_ref.as_deref() != Some(fleet.as_str()) {
+            return Err(unsure(InviteError::OtherFleet));
+        }
+        let observations = observations(read, observed);
+        let written = async {
+            self.take_in(fleet, observations).await?;
+            self.keep(held, read, wanted.asked).await
+        };
+        let kept = written.await.map_err(unsure)?;
+        info!(fleet.ref = %fleet, outcome = ?outcome, "fleet {fleet}: invited");
+        Ok((kept, outcome))
+    }
+
+    /// What Catena has, if that is what is asked for. What it has is taken in, whatever it is.
+    async fn found(
+        &self,
+        held: &Held<'_>,
+        wanted: &Wanted<'_>,
+    ) -> Result<Option<InvitationRead>, Failed> {
+        let fleet = &held.fleet;
+        let found = self.look(held).await?;
+        let facts = self.table.record(fleet).await?.record.facts;
+        let stands = Stands::of(&facts, self.now());
+        match stands {
+            Stands::Declined(reason) if !wanted.reopen => {
+                return Err(InviteError::Declined(reason).into());
+            }
+            _ if !stands.leads_in() || wanted.anew => return Ok(None),
+            _ => {}
+        }
+        let newest = newest_hash(&facts);
+        let is_newest = |it: &InvitationRead| newest.as_deref() == Some(hash(it));
+        let before = &held.before.open;
+        Ok(found
+            .into_iter()
+            .filter(is_newest)
+            .find(|it| is_as_asked(before, wanted.asked, wanted.request, &granted(it))))
+    }
+
+    /// Takes in all invitations of a fleet that Catena has.
+    async fn look(&self, held: &Held<'_>) -> Result<Vec<InvitationRead>, InviteError> {
+        let fleet = &held.fleet;
+        let listed = held.catena.invitations(Some(fleet.as_str()));
+        let Answer { value, observed } = listed.collect(MOST).await?;
+        if value.more {
+            warn!(fleet.ref = %fleet, "fleet {fleet}: it has more than {MOST} invitations at Catena; those are looked at");
+        }
+        let mut found = value.items;
+        found.retain(|it| it.invitation.fleet_ref.as_deref() == Some(fleet.as_str()));
+        let told = found.iter().flat_map(|it| observations(it, &observed));
+        self.take_in(fleet, told.collect()).await?;
+        Ok(found)
+    }
+
+    /// A refreshed invitation is read again: what a refresh does to one that was accepted is unknown (contract 7, row 20).
+    async fn read_again(
+        &self,
+        held: &Held<'_>,
+        created: Answer<Created>,
+    ) -> (InvitationRead, Observed) {
+        let Created { new, invitation } = created.value;
+        if new {
+            return (invitation, created.observed);
+        }
+        match held.catena.invitation(&invitation.secret.id).await {
+            Ok(again) => (again.value, again.observed),
+            Err(error) => {
+                let fleet = &held.fleet;
+                warn!(fleet.ref = %fleet, cause = describe(&error), "fleet {fleet}: a refreshed invitation could not be read again");
+                (invitation, created.observed)
+            }
+        }
+    }
+
+    /// Takes an invitation back at Catena.
+    async fn take_back(&self, held: &Held<'_>) -> Result<OpenAndSealed, Failed> {
+        let fleet = &held.fleet;
+        let kept = held.before.secret.as_ref();
+        let secret = kept.and_then(|it| serde_json::from_str::<InvitationSecret>(it.open()).ok());
+        let newest = newest_hash(&self.table.record(fleet).await?.record.facts);
+        let ours = secret.filter(|_| newest.is_some() && newest == held.before.open.hash);
+        let secret = match ours {
+            Some(secret) => Some(secret),
+            // Invited without Kingpin, or by a call that was cut off.
+            None => self.open_one(held).await?,
+        };
+        if let Some(secret) = secret {
+            match held.catena.delete_invitation(&secret.id).await {
+                Ok(answer) => {
+                    let deleted = InvitationFact::Decision(Decision::Deleted);
+                    let at = At(Timestamp(answer.observed.latest().millis()), 0);
+                    let fact = Fact::Invitation {
+                        invitation: InvitationHash::of(&secret.id).as_str().to_owned(),
+                        was: deleted,
+                    };
+                    self.take_in(fleet, vec![Observation { at, fact }]).await?;
+                }
+                Err(error) if error.is_ambiguous() => return Err(error.into()),
+                Err(error) => {
+                    // Catena takes none back that was accepted (contract 3.1), nor one that is gone.
+                    self.look(held).await?;
+                    let facts = self.table.record(fleet).await?.record.facts;
+                    match Stands::of(&facts, self.now()) {
+                        Stands::Accepted => return Err(InviteError::Accepted.into()),
+                        Stands::Deleted | Stands::Expired => {}
+                        _ => return Err(error.into()),
+                    }
+                }
+            }
+        }
+        let mut link = held.before.open.link.clone();
+        if let Some(link) = link.as_mut().filter(|link| link_lives(link, self.now())) {
+            link.ends = self.now();
+            self.table.keep_link(fleet, link).await?;
+        }
+        let open = OpenPart {
+            hash: held.before.open.hash.clone(),
+            link,
+            ..OpenPart::default()
+        };
+        info!(fleet.ref = %fleet, "fleet {fleet}: invitation taken back");
+        Ok((open, None))
+    }
+
+    /// What opens the newest invitation that Catena has and that can be taken back.
+    async fn open_one(&self, held: &Held<'_>) -> Result<Option<InvitationSecret>, Failed> {
+        let fleet = &held.fleet;
+        let found = self.look(held).await?;
+        let facts = self.table.record(fleet).await?.record.facts;
+        match Stands::of(&facts, self.now()) {
+            Stands::Accepted => return Err(InviteError::Accepted.into()),
+            Stands::Never => return Err(InviteError::NeverInvited.into()),
+            Stands::Deleted => return Ok(None),
+            _ => {}
+        }
+        let newest = newest_hash(&facts);
+        let newest = found
+            .into_iter()
+            .find(|it| newest.as_deref() == Some(hash(it)));
+        Ok(newest.map(|it| it.secret))
+    }
+
+    /// Folds what Catena answered into the fleet's record.
+    async fn take_in(
+        &self,
+        fleet: &FleetRef,
+        observations: Vec<Observation>,
+    ) -> Result<(), StoreError> {
+        let now = (self.settings.now)();
+        let records = Records {
+            table: &self.table,
+            policy: &self.settings.policy,
+            history_days: self.settings.history_days,
+            now,
+        };
+        let share = Share {
+            event: TOLD_BY.to_owned(),
+            id: None,
+            received: self.now(),
+            observations,
+            hint: false,
+            answered: true,
+        };
+        records.take_in_one(fleet, share).await.map(drop)
+    }
+
+    /// Links an invitation to its fleet, and the fleet's link to both. Returns what is to be kept.
+    async fn keep(
+        &self,
+        held: &Held<'_>,
+        read: &InvitationRead,
+        asked: &Value,
+    ) -> Result<OpenAndSealed, InviteError> {
+        let fleet = &held.fleet;
+        let catena_fleet = read.invitation.fleet_id.clone();
+        let keys = [
+            Some(Key::Invitation(hash(read).to_owned())),
+            catena_fleet.map(Key::CatenaFleet),
+        ];
+        for key in keys.iter().flatten() {
+            let change = KeyChange {
+                link: BTreeSet::from([fleet.clone()]),
+                ..KeyChange::default()
+            };
+            // What waits under it is found by the next event, or by whoever looks at what waits too long.
+            self.table.change(key, &change).await?;
+        }
+        let now = self.now();
+        let before = held.before.open.link.clone();
+        let id = match before.filter(|link| link_lives(link, now)) {
+            Some(link) => link.id,
+            None => new_link()?,
+        };
+        let link = Link {
+            id,
+            ends: now.plus(LINK_LASTS.as_millis() as i64),
+        };
+        self.table.keep_link(fleet, &link).await?;
+        let open = OpenPart {
+            hash: Some(hash(read).to_owned()),
+            asked: Some(asked.clone()),
+            granted: Some(json!(granted(read))),
+            link: Some(link),
+            ..OpenPart::default()
+        };
+        let secret = json!(read.secret).to_string();
+        Ok((open, Some(Sealed::new(secret))))
+    }
+
+    fn new_invitation(&self, fleet: &FleetRef, request: &InvitationRequest) -> NewInvitation {
+        let base = &self.settings.public_base_url;
+        let level = |level: &api::Level| catena::Level::from(level.as_str().to_owned());
+        let permissions = request.permissions.iter().flatten();
+        NewInvitation {
+            fleet_ref: fleet.as_str().to_owned(),
+            fleet_name: request.fleet_name.as_deref().and_then(presentable),
+            fleet_email: request.fleet_email.clone(),
+            fleet_regulatory_id: request.fleet_regulatory_id.clone(),
+            fleet_regulatory_id_type: request.fleet_regulatory_id_type.clone(),
+            fleet_phone: request.fleet_phone.clone(),
+            fleet_website: request.fleet_website.clone(),
+            fleet_country_code: request.fleet_country_code.clone(),
+            success_redirect_url: Some(format!("{base}/return/success")),
+            failure_redirect_url: Some(format!("{base}/return/failure")),
+            limit_tsps: request.limit_tsps.clone(),
+            permissions: permissions
+                .map(|(it, granted)| (it.clone(), level(granted)))
+                .collect(),
+            expires_in_hours: HOURS,
+        }
+    }
+
+    fn now(&self) -> Timestamp {
+        let millis = (self.settings.now)().unix_timestamp_nanos() / 1_000_000;
+        Timestamp(millis as i64)
+    }
+}
+
+/// What is to be kept of an invitation.
+type OpenAndSealed = (OpenPart, Option<Sealed>);
+
+/// Waiting for one's turn.
+struct Turn {
+    until: tokio::time::Instant,
+    pause: Duration,
+}
+
+impl Turn {
+    fn new() -> Self {
+        Self {
+            until: tokio::time::Instant::now() + PATIENCE,
+            pause: Duration::from_millis(25),
+        }
+    }
+
+    async fn wait(&mut self) -> Result<(), InviteError> {
+        let pause = self.pause.mul_f64(0.5 + 0.5 * fastrand::f64());
+        if tokio::time::Instant::now() + pause > self.until {
+            return Err(InviteError::Busy);
+        }
+        tokio::time::sleep(pause).await;
+        self.pause = (self.pause * 2).min(Duration::from_millis(400));
+        Ok(())
+    }
+}
+
+fn hash(read: &InvitationRead) -> &str {
+    read.invitation.invitation_hash.as_str()
+}
+
+fn granted(read: &InvitationRead) -> Scopes {
+    let permissions = read.permissions.iter().flatten();
+    permissions
+        .map(|(resource, level)| (resource.clone(), level.as_str().to_owned()))
+        .collect()
+}
+
+fn observations(read: &InvitationRead, observed: &Observed) -> Vec<Observation> {
+    translate_answer(&read.invitation, observed.at(), observed.latest()).observations
+}
+
+/// Letters, digits and single spaces: all that Catena takes of a name (contract 3.1).
+fn presentable(name: &str) -> Option<String> {
+    let kept = |it: char| if it.is_alphanumeric() { it } else { ' ' };
+    let spaced: String = name.chars().map(kept).collect();
+    let words: Vec<&str> = spaced.split_whitespace().collect();
+    (!words.is_empty()).then(|| words.join(" "))
+}
+
+/// 128 random bits: nobody guesses one.
+fn new_link() -> Result<String, InviteError> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(InviteError::Random)?;
+    Ok(BASE64_URL_SAFE_NO_PAD.encode(bytes))
+}
+
+/// What a history calls an answer about an invitation.
+const TOLD_BY: &str = "api.invitation";
+/// The longest that Catena lets an invitation live (contract 3.1).
+const HOURS: u16 = 672;
+/// Invitations of one fleet that are looked at. A fleet has one at a time, so there are as many as ended before.
+const MOST: usize = 200;
+/// How long a link lives after its fleet was last invited.
+const LINK_LASTS: Duration = Duration::from_hours(180 * 24);
+/// For all calls to Catena for a fleet at once, with their repetitions.
+const CALLS: Duration = Duration::from_secs(8);
+/// How long a right to ask lasts: the calls, and writing down what they came to.
+const LEASE: Duration = Duration::from_secs(10);
+/// How long somebody waits for the right to ask: longer than a lease, so that one which a crash left behind ends meanwhile. Both
+/// together are less than API Gateway waits (30 s).
+const PATIENCE: Duration = Duration::from_secs(12);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_keeps_what_catena_takes() {
+        assert_eq!(
+            presentable("  Acme & Söhne (Tx) "),
+            Some("Acme Söhne Tx".to_owned())
+        );
+        assert_eq!(presentable("!?"), None);
+    }
+
+    #[test]
+    fn links_are_long_and_differ() {
+        let links = [new_link().unwrap(), new_link().unwrap()];
+        assert_eq!(links[0].len(), 22);
+        assert_ne!(links[0], links[1]);
+    }
+}

@@ -1,0 +1,234 @@
+//! What to do when a fleet is to be invited, from what is known: pure.
+
+use api::InvitationRequest;
+use fleet::{Decision, Facts, InvitationFacts, Record, Register, Timestamp};
+use serde_json::Value;
+use store::{Link, OpenPart};
+
+/// How a fleet's newest invitation stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stands {
+    /// The fleet was never invited.
+    Never,
+    /// The fleet may decide.
+    Open,
+    /// The fleet accepted.
+    Accepted,
+    /// The fleet declined, perhaps with a reason.
+    Declined(Option<String>),
+    /// Its time ran out.
+    Expired,
+    /// It was taken back.
+    Deleted,
+}
+
+impl Stands {
+    /// By the facts, at a moment.
+    pub fn of(facts: &Facts, now: Timestamp) -> Self {
+        facts
+            .newest_invitation()
+            .map_or(Self::Never, |newest| Self::of_one(newest, now))
+    }
+
+    fn of_one(known: &InvitationFacts, now: Timestamp) -> Self {
+        match known.decision.as_ref().map(Register::value) {
+            Some(Decision::Accepted) => Self::Accepted,
+            Some(Decision::Declined(reason)) => Self::Declined(reason.clone()),
+            Some(Decision::Expired) => Self::Expired,
+            Some(Decision::Deleted) => Self::Deleted,
+            Some(Decision::Open) | None if known.ends().is_some_and(|ends| ends <= now) => {
+                Self::Expired
+            }
+            Some(Decision::Open) | None => Self::Open,
+        }
+    }
+
+    /// As text.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Never => "never",
+            Self::Open => "open",
+            Self::Accepted => "accepted",
+            Self::Declined(_) => "declined",
+            Self::Expired => "expired",
+            Self::Deleted => "deleted",
+        }
+    }
+
+    /// Whether it can lead the fleet in, or did.
+    pub(crate) fn leads_in(&self) -> bool {
+        matches!(self, Self::Open | Self::Accepted)
+    }
+}
+
+/// What to do when a fleet is to be invited.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// It is invited as asked.
+    Unchanged,
+    /// It declined, and isn't to be bothered again unless somebody says so.
+    Declined(Option<String>),
+    /// Somebody asks Catena for it right now.
+    Wait,
+    /// Ask Catena; after looking at what it has, because something is known that it may have changed meanwhile, or because
+    /// somebody asked and never learned the answer.
+    Ask {
+        /// Look first.
+        look: bool,
+    },
+}
+
+/// What to do when a fleet is to be invited with `asked`.
+pub(crate) fn step(
+    record: &Record,
+    kept: &OpenPart,
+    asked: &Value,
+    reopen: bool,
+    over: bool,
+    now: Timestamp,
+) -> Step {
+    if kept.lease.is_some_and(|lease| now < lease.ends) {
+        return Step::Wait;
+    }
+    let stands = Stands::of(&record.facts, now);
+    match &stands {
+        Stands::Declined(reason) if !reopen => return Step::Declined(reason.clone()),
+        Stands::Declined(_) => return Step::Ask { look: false },
+        Stands::Never if kept.asking.is_none() => return Step::Ask { look: false },
+        _ => {}
+    }
+    let linked = kept.link.as_ref().is_some_and(|link| link_lives(link, now));
+    let as_asked = kept.asked.as_ref() == Some(asked) && kept.hash == newest_hash(&record.facts);
+    let wanted_anew = reopen && over;
+    if stands.leads_in() && as_asked && linked && kept.asking.is_none() && !wanted_anew {
+        return Step::Unchanged;
+    }
+    Step::Ask { look: true }
+}
+
+/// Whether an invitation that Catena has is the one that is asked for, so that asking again would change nothing.
+pub(crate) fn is_as_asked(
+    kept: &OpenPart,
+    asked: &Value,
+    request: &InvitationRequest,
+    granted: &api::Scopes,
+) -> bool {
+    let asked_before = [&kept.asking, &kept.asked].contains(&&Some(asked.clone()));
+    let wanted = request.permissions.iter().flatten();
+    let wanted = wanted.map(|(resource, level)| (resource.clone(), level.as_str().to_owned()));
+    asked_before && wanted.collect::<api::Scopes>() == *granted
+}
+
+/// Whether a link can still be used.
+pub(crate) fn link_lives(link: &Link, now: Timestamp) -> bool {
+    now < link.ends
+}
+
+/// The hash of the newest invitation.
+pub(crate) fn newest_hash(facts: &Facts) -> Option<String> {
+    let newest = facts.invitations.iter();
+    let newest = newest.max_by_key(|(_, known)| known.first);
+    newest.map(|(hash, _)| hash.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use fleet::{At, Fact, InvitationFact, Observation};
+    use serde_json::json;
+    use store::Lease;
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp(1_000_000);
+
+    fn record(decision: Decision, ends: i64) -> Record {
+        let told = |was| Observation {
+            at: At(Timestamp(10), 0),
+            fact: Fact::Invitation {
+                invitation: "hash".to_owned(),
+                was,
+            },
+        };
+        Record::default()
+            .fold(&told(InvitationFact::Decision(decision)))
+            .fold(&told(InvitationFact::Ends(Timestamp(ends))))
+    }
+
+    fn kept() -> OpenPart {
+        OpenPart {
+            hash: Some("hash".to_owned()),
+            asked: Some(json!({ "a": 1 })),
+            link: Some(Link {
+                id: "link".to_owned(),
+                ends: NOW.plus(1),
+            }),
+            ..OpenPart::default()
+        }
+    }
+
+    fn decide(record: &Record, kept: &OpenPart, reopen: bool) -> Step {
+        step(record, kept, &json!({ "a": 1 }), reopen, false, NOW)
+    }
+
+    #[test]
+    fn what_is_as_asked_needs_no_call() {
+        let open = record(Decision::Open, NOW.0 + 1);
+        assert_eq!(decide(&open, &kept(), false), Step::Unchanged);
+        assert_eq!(decide(&open, &kept(), true), Step::Unchanged);
+        let accepted = record(Decision::Accepted, NOW.0 - 1);
+        assert_eq!(decide(&accepted, &kept(), false), Step::Unchanged);
+        let over = step(&accepted, &kept(), &json!({ "a": 1 }), true, true, NOW);
+        assert_eq!(over, Step::Ask { look: true });
+        let look = Step::Ask { look: true };
+        let ended_link = OpenPart {
+            link: None,
+            ..kept()
+        };
+        let unsure = OpenPart {
+            asking: Some(json!({ "b": 2 })),
+            ..kept()
+        };
+        let elsewhere = OpenPart {
+            hash: Some("other".to_owned()),
+            ..kept()
+        };
+        for kept in [ended_link, unsure, elsewhere, OpenPart::default()] {
+            assert_eq!(decide(&open, &kept, false), look, "{kept:?}");
+        }
+        assert_eq!(step(&open, &kept(), &json!({}), false, false, NOW), look);
+        assert_eq!(decide(&record(Decision::Open, NOW.0), &kept(), false), look);
+        assert_eq!(
+            decide(&record(Decision::Deleted, NOW.0 + 1), &kept(), false),
+            look
+        );
+    }
+
+    #[test]
+    fn who_declined_is_asked_again_only_on_purpose() {
+        let declined = record(Decision::Declined(Some("no".to_owned())), NOW.0 + 1);
+        let no = Step::Declined(Some("no".to_owned()));
+        assert_eq!(decide(&declined, &kept(), false), no);
+        assert_eq!(decide(&declined, &kept(), true), Step::Ask { look: false });
+    }
+
+    #[test]
+    fn an_unknown_fleet_costs_one_call_unless_one_was_cut_off() {
+        let (never, nothing) = (Record::default(), OpenPart::default());
+        assert_eq!(decide(&never, &nothing, false), Step::Ask { look: false });
+        let cut_off = OpenPart {
+            asking: Some(json!({ "a": 1 })),
+            ..OpenPart::default()
+        };
+        assert_eq!(decide(&never, &cut_off, false), Step::Ask { look: true });
+        let held = OpenPart {
+            lease: Some(Lease { ends: NOW.plus(1) }),
+            ..cut_off
+        };
+        assert_eq!(decide(&never, &held, false), Step::Wait);
+        let past = OpenPart {
+            lease: Some(Lease { ends: NOW }),
+            ..held
+        };
+        assert_eq!(decide(&never, &past, false), Step::Ask { look: true });
+    }
+}
