@@ -1,0 +1,16 @@
+//! The partner's API: invitations, fleets, access, history, overrides.
+//!
+//! A library with a small binary, so that its OpenAPI document is made of the very types that it reads and writes
+//! (`cargo run -p partner-api --example openapi`).
+
+mod call;
+mod credentials;
+mod handler;
+mod openapi;
+mod operation;
+mod refusal;
+
+pub use credentials::CatenaSecret;
+pub use handler::{PartnerApi, Permissions, Settings};
+pub use openapi::document;
+pub use operation::Operation;

@@ -1,0 +1,304 @@
+//! The OpenAPI document: made of the operations and of the types that they read and write.
+
+use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
+use serde_json::{Map, Value, json};
+
+use crate::{
+    handler::{MOST, USUAL_SIZE},
+    operation::Operation,
+};
+
+/// The partner API as an OpenAPI 3.1 document.
+pub fn document() -> Value {
+    let settings = SchemaSettings::draft2020_12().with(|settings| {
+        settings.definitions_path = "/components/schemas".into();
+        settings.meta_schema = None;
+    });
+    let mut schemas = settings.into_generator();
+    let mut paths: Map<String, Value> = Map::new();
+    for operation in Operation::ALL {
+        let Some((method, path)) = operation.route_key().split_once(' ') else {
+            continue;
+        };
+        let described = described(operation, path, &mut schemas);
+        paths.entry(path).or_insert(json!({}))[method.to_ascii_lowercase()] = described;
+    }
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Kingpin partner API",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": ABOUT,
+            "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
+        },
+        "servers": [{
+            "url": "https://{api}.execute-api.{region}.amazonaws.com",
+            "description": "The stack's output PartnerApiUrl",
+            "variables": { "api": { "default": "api" }, "region": { "default": "us-east-1" } },
+        }],
+        "security": [{ "sigv4": [] }],
+        "paths": paths,
+        "components": {
+            "schemas": schemas.take_definitions(true),
+            "securitySchemes": { "sigv4": {
+                "type": "apiKey",
+                "name": "Authorization",
+                "in": "header",
+                "description": "AWS Signature Version 4 for the service `execute-api`, by an IAM principal that may \
+                                `execute-api:Invoke` the route.",
+                "x-amazon-apigateway-authtype": "awsSigv4",
+            } },
+        },
+    })
+}
+
+/// What one operation takes and answers.
+struct Told {
+    summary: &'static str,
+    description: &'static str,
+    parameters: Vec<Value>,
+    body: Option<Value>,
+    answers: Vec<(u16, &'static str, Option<Value>)>,
+    /// Statuses of problems, besides those that every operation may answer.
+    problems: &'static [u16],
+}
+
+fn described(operation: Operation, path: &str, schemas: &mut SchemaGenerator) -> Value {
+    let told = told(operation, schemas);
+    let problem = reference::<api::Problem>(schemas);
+    let mut responses: Map<String, Value> = Map::new();
+    for (status, description, schema) in told.answers {
+        let mut answer = json!({ "description": description });
+        if let Some(schema) = schema {
+            answer["content"] = json!({ "application/json": { "schema": schema } });
+        }
+        responses.insert(status.to_string(), answer);
+    }
+    for status in told.problems.iter().chain(&[403, 404, 422, 500, 503]) {
+        let mut content = json!({ "application/problem+json": { "schema": problem } });
+        if [403, 404, 500, 503].contains(status) {
+            // API Gateway's own.
+            content["application/json"] = json!({ "schema": {
+                "type": "object", "properties": { "message": { "type": "string" } }, "required": ["message"],
+            } });
+        }
+        let mut answer = json!({ "description": meaning(*status), "content": content });
+        if *status == 503 {
+            answer["headers"] = json!({ "Retry-After": {
+                "description": "Seconds after which trying again makes sense",
+                "schema": { "type": "integer", "minimum": 1 },
+            } });
+        }
+        responses.insert(status.to_string(), answer);
+    }
+    let mut parameters = told.parameters;
+    if path.contains("{fleet_ref}") {
+        let schema = match operation {
+            // Which references may be invited is narrower.
+            Operation::PutInvitation => {
+                json!({ "type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$" })
+            }
+            _ => json!({ "type": "string", "minLength": 1, "maxLength": 256 }),
+        };
+        parameters.insert(
+            0,
+            json!({
+                "name": "fleet_ref", "in": "path", "required": true, "schema": schema,
+                "description": "The partner's own reference of the fleet", "example": "FLEET-42",
+            }),
+        );
+    }
+    let mut described = json!({
+        "operationId": operation.id(),
+        "summary": told.summary,
+        "description": told.description,
+        "parameters": parameters,
+        "responses": responses,
+    });
+    if let Some(body) = told.body {
+        described["requestBody"] = json!({
+            "required": true, "content": { "application/json": { "schema": body } },
+        });
+    }
+    described
+}
+
+fn told(operation: Operation, schemas: &mut SchemaGenerator) -> Told {
+    let cursor = || {
+        query(
+            "cursor",
+            "What an answer gave as `next_cursor`",
+            json!({ "type": "string" }),
+        )
+    };
+    let size = || {
+        query(
+            "size",
+            "The most entries on the page",
+            json!({ "type": "integer", "minimum": 1, "maximum": MOST, "default": USUAL_SIZE }),
+        )
+    };
+    match operation {
+        Operation::PutInvitation => Told {
+            summary: "Invite a fleet",
+            description: "Sees to it that the fleet is invited with what the body asks for, and answers with the fleet's own \
+                          link. The same body again, while the invitation can lead the fleet in, is answered without a call \
+                          to Catena. Another body refreshes the invitation.",
+            parameters: vec![query(
+                "reopen",
+                "Also ask a fleet again that declined, or whose agreement or connections are over",
+                json!({ "type": "boolean", "default": false }),
+            )],
+            body: Some(reference::<api::InvitationRequest>(schemas)),
+            answers: vec![
+                (
+                    201,
+                    "Catena made an invitation",
+                    Some(reference::<api::Invitation>(schemas)),
+                ),
+                (
+                    200,
+                    "The fleet is invited",
+                    Some(reference::<api::Invitation>(schemas)),
+                ),
+            ],
+            problems: &[400, 409, 502],
+        },
+        Operation::DeleteInvitation => Told {
+            summary: "Take an invitation back",
+            description: "Takes the fleet's invitation back at Catena, and ends its link. Not possible once the fleet accepted.",
+            parameters: vec![],
+            body: None,
+            answers: vec![(204, "There is no invitation any more", None)],
+            problems: &[409, 502],
+        },
+        Operation::GetFleet => Told {
+            summary: "A fleet as it stands",
+            description: "All that is known about the fleet, by one strongly consistent read.",
+            parameters: vec![],
+            body: None,
+            answers: vec![(
+                200,
+                "The fleet",
+                Some(reference::<api::FleetDetail>(schemas)),
+            )],
+            problems: &[],
+        },
+        Operation::GetAccess => Told {
+            summary: "May this fleet in, and what may be read of it?",
+            description: "Computed for this moment by one strongly consistent read; Catena isn't asked.",
+            parameters: vec![],
+            body: None,
+            answers: vec![(
+                200,
+                "The fleet's access",
+                Some(reference::<api::Access>(schemas)),
+            )],
+            problems: &[],
+        },
+        Operation::GetAccessBatch => Told {
+            summary: "The access of several fleets",
+            description: "As for one fleet, by one strongly consistent read for all.",
+            parameters: vec![],
+            body: Some(reference::<api::AccessBatchRequest>(schemas)),
+            answers: vec![(
+                200,
+                "Their access",
+                Some(reference::<api::AccessBatch>(schemas)),
+            )],
+            problems: &[400],
+        },
+        Operation::GetHistory => Told {
+            summary: "What led to a fleet's record",
+            description: "What was news about the fleet, and operators' decisions, the latest written first. Kept for the \
+                          stack's HistoryDays.",
+            parameters: vec![cursor(), size()],
+            body: None,
+            answers: vec![(200, "A page", Some(reference::<api::HistoryPage>(schemas)))],
+            problems: &[],
+        },
+        Operation::ListFleets => Told {
+            summary: "The fleets",
+            description: "By stage and reference. A stage that ended by time alone is listed under the one before until the \
+                          record is written again.",
+            parameters: vec![
+                query(
+                    "stage",
+                    "Only fleets in this stage",
+                    json!({ "type": "string", "enum": fleet::Stage::ALL.map(fleet::Stage::as_str) }),
+                ),
+                cursor(),
+                size(),
+            ],
+            body: None,
+            answers: vec![(200, "A page", Some(reference::<api::FleetPage>(schemas)))],
+            problems: &[],
+        },
+        Operation::PutOverride => Told {
+            summary: "Keep a fleet out, or let it in",
+            description: "Writes an operator's decision down, with the caller's identity as its author. A block wins over a \
+                          grant and over everything else; a grant needs an end.",
+            parameters: vec![],
+            body: Some(reference::<api::OverrideRequest>(schemas)),
+            answers: vec![(
+                200,
+                "The fleet's access now",
+                Some(reference::<api::Access>(schemas)),
+            )],
+            problems: &[400],
+        },
+        Operation::DeleteOverride => Told {
+            summary: "Lift operators' decisions",
+            description: "Lifts the block, the grant, or both unless `kind` says which.",
+            parameters: vec![query(
+                "kind",
+                "Only this one",
+                json!({ "type": "string", "enum": ["block", "grant"] }),
+            )],
+            body: None,
+            answers: vec![(
+                200,
+                "The fleet's access now",
+                Some(reference::<api::Access>(schemas)),
+            )],
+            problems: &[],
+        },
+    }
+}
+
+fn query(name: &str, description: &str, schema: Value) -> Value {
+    json!({ "name": name, "in": "query", "required": false, "description": description, "schema": schema })
+}
+
+fn reference<T: JsonSchema>(schemas: &mut SchemaGenerator) -> Value {
+    schemas.subschema_for::<T>().to_value()
+}
+
+fn meaning(status: u16) -> &'static str {
+    match status {
+        400 => "The body is no JSON, or too large",
+        403 => "The request isn't signed, or its signer may not do this",
+        404 => "There is no such fleet or route",
+        409 => "The fleet's own decision is in the way",
+        422 => "A field or parameter isn't as it should be: `errors` names it",
+        500 => "Something is broken",
+        502 => "Catena answered what can't be used",
+        _ => "Not now: try again after `Retry-After`",
+    }
+}
+
+const ABOUT: &str = "Invites fleets through Catena and answers whether they may in and what may be read of them. Every call is \
+                     signed with AWS Signature Version 4. Problems are RFC 9457 documents; their `type` stays. Enumerations \
+                     of answers are open.";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_written_document_is_the_one_that_the_code_makes() {
+        let written: Value = serde_json::from_str(include_str!("../openapi.json")).unwrap();
+        let again = "write it again: cargo run -p partner-api --example openapi > functions/partner-api/openapi.json";
+        assert_eq!(written, document(), "{again}");
+    }
+}

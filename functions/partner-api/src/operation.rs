@@ -1,0 +1,74 @@
+//! What can be asked: one operation per route.
+
+/// An operation of the partner API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// Sees to it that a fleet is invited.
+    PutInvitation,
+    /// Takes a fleet's invitation back.
+    DeleteInvitation,
+    /// A fleet as it stands.
+    GetFleet,
+    /// Whether a fleet may in, and what may be read of it.
+    GetAccess,
+    /// The same for several fleets.
+    GetAccessBatch,
+    /// What led to a fleet's record.
+    GetHistory,
+    /// The fleets.
+    ListFleets,
+    /// Writes an operator's decision about a fleet down.
+    PutOverride,
+    /// Lifts operators' decisions about a fleet.
+    DeleteOverride,
+}
+
+impl Operation {
+    /// All of them, in the order of the document.
+    pub const ALL: [Self; 9] = [
+        Self::PutInvitation,
+        Self::DeleteInvitation,
+        Self::ListFleets,
+        Self::GetFleet,
+        Self::GetAccess,
+        Self::GetAccessBatch,
+        Self::GetHistory,
+        Self::PutOverride,
+        Self::DeleteOverride,
+    ];
+
+    /// Method and path, as API Gateway calls the route.
+    pub const fn route_key(self) -> &'static str {
+        match self {
+            Self::PutInvitation => "PUT /fleets/{fleet_ref}/invitation",
+            Self::DeleteInvitation => "DELETE /fleets/{fleet_ref}/invitation",
+            Self::ListFleets => "GET /fleets",
+            Self::GetFleet => "GET /fleets/{fleet_ref}",
+            Self::GetAccess => "GET /fleets/{fleet_ref}/access",
+            Self::GetAccessBatch => "POST /access/batch",
+            Self::GetHistory => "GET /fleets/{fleet_ref}/history",
+            Self::PutOverride => "PUT /fleets/{fleet_ref}/override",
+            Self::DeleteOverride => "DELETE /fleets/{fleet_ref}/override",
+        }
+    }
+
+    /// The operation of a route.
+    pub fn of(route_key: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|it| it.route_key() == route_key)
+    }
+
+    /// Its name in the OpenAPI document and in the log.
+    pub const fn id(self) -> &'static str {
+        match self {
+            Self::PutInvitation => "putInvitation",
+            Self::DeleteInvitation => "deleteInvitation",
+            Self::ListFleets => "listFleets",
+            Self::GetFleet => "getFleet",
+            Self::GetAccess => "getAccess",
+            Self::GetAccessBatch => "getAccessBatch",
+            Self::GetHistory => "getHistory",
+            Self::PutOverride => "putOverride",
+            Self::DeleteOverride => "deleteOverride",
+        }
+    }
+}
