@@ -16,7 +16,12 @@ from findings import Finding, report
 Resources = dict[str, dict]
 
 # What README.md promises, in seconds. Catena hangs up on webhook-ingest after 3.
-TIMEOUTS = {"webhook-ingest": 3, "event-processor": 30}
+TIMEOUTS = {"webhook-ingest": 3, "event-processor": 30, "partner-api": 29}
+
+# Routes that are open to the internet on purpose, and what proves who calls instead. Every other route asks for IAM.
+OPEN_ROUTES = {
+    "POST /webhooks/catena": "the signature of the body",
+}
 
 # What an access log may hold. Paths and query strings carry tokens or what strangers write.
 ACCESS_LOG_VARIABLES = {
@@ -119,6 +124,23 @@ def nothing_refuses_deliveries(resources: Resources) -> Iterator[Finding]:
             yield Finding(name, "ReservedConcurrentExecutions", f"limits webhooks. {because}")
 
 
+def routes_are_authorised(resources: Resources) -> Iterator[Finding]:
+    for name, properties in of_type(resources, "AWS::ApiGatewayV2::Route"):
+        key = properties.get("RouteKey")
+        authorization = properties.get("AuthorizationType")
+        if key in OPEN_ROUTES:
+            if authorization != "NONE":
+                yield Finding(name, "AuthorizationType", f"{key} is proved by {OPEN_ROUTES[key]}: write NONE")
+        elif authorization != "AWS_IAM":
+            yield Finding(name, "AuthorizationType", f"{key} is open to everybody: write AWS_IAM, or list it in {Path(__file__).name}")
+    for kind in ("AWS::ApiGatewayV2::Api", "AWS::ApiGateway::RestApi"):
+        for name, properties in of_type(resources, kind):
+            if "Body" in properties or kind == "AWS::ApiGateway::RestApi":
+                yield Finding(name, "", "its routes can't be seen here: spell them out as AWS::ApiGatewayV2::Route")
+    for name, properties in of_type(resources, "AWS::Lambda::Url"):
+        yield Finding(name, "", "leads past the API's authorisation: remove it")
+
+
 def access_logs_hold_no_urls(resources: Resources) -> Iterator[Finding]:
     for name, properties in of_type(resources, "AWS::ApiGatewayV2::Stage"):
         settings = properties.get("AccessLogSettings")
@@ -186,6 +208,7 @@ RULES = [
     queues_keep_and_encrypt,
     data_outlives_the_stack,
     nothing_refuses_deliveries,
+    routes_are_authorised,
     access_logs_hold_no_urls,
     settings_hold_no_secrets,
     rights_are_spelled_out,

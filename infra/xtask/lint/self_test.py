@@ -39,6 +39,8 @@ MISTAKES = [
     Mistake("unencrypted queue", "rules", "      SqsManagedSseEnabled: true\n", "", "SqsManagedSseEnabled: must be true"),
     Mistake("table deleted with the stack", "rules", "DeletionPolicy: Retain", "DeletionPolicy: Delete", "Table.DeletionPolicy: DeletionPolicy must be Retain"),
     Mistake("throttled stage", "rules", "AutoDeploy: true", "AutoDeploy: true\n      DefaultRouteSettings: {ThrottlingRateLimit: 50}", "WebhookStage.ThrottlingRateLimit: throttles webhooks"),
+    Mistake("route open to everybody", "rules", "      AuthorizationType: AWS_IAM\n", "      AuthorizationType: NONE\n", "PutInvitationRoute.AuthorizationType: PUT /fleets/{fleet_ref}/invitation is open"),
+    Mistake("route without authorisation", "rules", "      AuthorizationType: AWS_IAM\n", "", "PutInvitationRoute.AuthorizationType: PUT /fleets/{fleet_ref}/invitation is open"),
     Mistake("path in the access log", "rules", "$context.routeKey", "$context.path", "$context.path isn't among"),
     Mistake("secret in a setting", "rules", "KEYRING_SECRET_ID: !Ref KeyringSecret", 'SIGNING_KEY: "{{resolve:secretsmanager:keyring}}"', "SIGNING_KEY: resolves a secret"),
     Mistake("wildcard right", "rules", "Action: sqs:SendMessage", "Action: sqs:*", "sqs:* is a wildcard"),
