@@ -41,7 +41,8 @@ pub struct Response {
     pub body: Vec<u8>,
 }
 
-/// The event that a function gets for a request on a route, as of `now`.
+/// The event that a function gets for a request on a route, as of `now`. The path in it is
+/// [`decoded`]; the query string is not.
 pub fn event(
     request: &Request<'_>,
     route_key: &str,
@@ -54,10 +55,11 @@ pub fn event(
         String::from_utf8_lossy(value.unwrap_or_default()).into_owned()
     };
     let host = header(HOST);
+    let path = decoded(request.path);
     let mut event = json!({
         "version": "2.0",
         "routeKey": route_key,
-        "rawPath": request.path,
+        "rawPath": path,
         "rawQueryString": request.query,
         "headers": headers(request.headers),
         "requestContext": {
@@ -67,7 +69,7 @@ pub fn event(
             "domainPrefix": host.split(['.', ':']).next().unwrap_or_default(),
             "http": {
                 "method": request.method.as_str(),
-                "path": request.path,
+                "path": path,
                 "protocol": "HTTP/1.1",
                 "sourceIp": request.source_ip,
                 "userAgent": header(USER_AGENT),
@@ -104,6 +106,18 @@ pub fn event(
         }
     }
     event
+}
+
+/// A path as HTTP APIs see it: percent-decoded once and before they look for a route, so that an
+/// escaped slash parts segments like any other. Escapes that are none stay as they are, and bytes
+/// that aren't UTF-8 become U+FFFD.
+///
+/// AWS documents neither; this is what those found who tried it: `rawPath`, `http.path` and
+/// `pathParameters` come decoded (middleapi/standard-server#93, aws/aws-lambda-dotnet#1901), and
+/// `a%2Fb` never fits a `{parameter}` (the latter). The first adds that a decoded `?` cuts the
+/// path off; that isn't imitated.
+pub fn decoded(path: &str) -> String {
+    String::from_utf8_lossy(&percent_decoded(path.as_bytes())).into_owned()
 }
 
 /// The response that a function's answer stands for. `None` if it stands for none, which API
@@ -167,9 +181,9 @@ pub fn message(status: StatusCode, message: &str) -> Response {
     }
 }
 
-/// The route for a request, with the values of its path's parameters. The most specific one
-/// wins: literal segments before `{name}` before `{name+}` before `$default`, and a method
-/// before `ANY`.
+/// The route for a request, by its [`decoded`] path, with the values of the path's parameters.
+/// The most specific one wins: literal segments before `{name}` before `{name+}` before
+/// `$default`, and a method before `ANY`.
 pub fn route<'a>(
     keys: impl IntoIterator<Item = &'a str>,
     method: &Method,
@@ -265,7 +279,7 @@ fn query_parameters(query: &str) -> Map<String, Value> {
     let mut parameters = Map::new();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let (name, value) = (percent_decoded(name), percent_decoded(value));
+        let (name, value) = (query_decoded(name), query_decoded(value));
         let joined = match parameters.get(&name).and_then(Value::as_str) {
             Some(former) => format!("{former},{value}"),
             None => value,
@@ -275,19 +289,26 @@ fn query_parameters(query: &str) -> Map<String, Value> {
     parameters
 }
 
-fn percent_decoded(text: &str) -> String {
-    let bytes = text.as_bytes();
-    let mut decoded = Vec::with_capacity(bytes.len());
-    let mut index = 0;
-    while let Some(&byte) = bytes.get(index) {
-        let escaped = (byte == b'%')
-            .then(|| text.get(index + 1..index + 3))
-            .flatten()
-            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        index += if escaped.is_some() { 3 } else { 1 };
-        decoded.push(escaped.unwrap_or(if byte == b'+' { b' ' } else { byte }));
+/// A name or value of a query string, where `+` stands for a space.
+fn query_decoded(text: &str) -> String {
+    let spaced = text.replace('+', " ");
+    String::from_utf8_lossy(&percent_decoded(spaced.as_bytes())).into_owned()
+}
+
+/// The bytes that a text stands for; escapes that are none stand for themselves.
+pub(crate) fn percent_decoded(mut rest: &[u8]) -> Vec<u8> {
+    let digit = |byte: u8| char::from(byte).to_digit(16);
+    let mut decoded = Vec::with_capacity(rest.len());
+    while let [first, after @ ..] = rest {
+        let escaped = match rest {
+            [b'%', high, low, ..] => digit(*high).zip(digit(*low)),
+            _ => None,
+        };
+        let byte = escaped.and_then(|(high, low)| u8::try_from(high * 16 + low).ok());
+        decoded.push(byte.unwrap_or(*first));
+        rest = if byte.is_some() { &after[2..] } else { after };
     }
-    String::from_utf8_lossy(&decoded).into_owned()
+    decoded
 }
 
 /// The body as text, if API Gateway would pass it on as such: a text type and not compressed.
@@ -366,6 +387,43 @@ mod tests {
                 "isBase64Encoded": false,
             })
         );
+    }
+
+    #[test]
+    fn a_path_comes_decoded_and_its_query_string_does_not() {
+        let request = Request {
+            method: &Method::PUT,
+            path: "/fleets/a%20%C3%BC+/invitation",
+            query: "a=%20",
+            headers: &HeaderMap::new(),
+            body: b"",
+            source_ip: "192.0.2.1",
+        };
+        let key = "PUT /fleets/{fleet_ref}/invitation";
+        let path = decoded(request.path);
+        let (_, parameters) = route([key], request.method, &path).unwrap();
+        let event = event(&request, key, &parameters, "id", OffsetDateTime::UNIX_EPOCH);
+        assert_eq!(event["rawPath"], "/fleets/a ü+/invitation");
+        assert_eq!(event["requestContext"]["http"]["path"], event["rawPath"]);
+        assert_eq!(event["pathParameters"], json!({"fleet_ref": "a ü+"}));
+        assert_eq!(event["rawQueryString"], "a=%20");
+        assert_eq!(event.get("body"), None);
+    }
+
+    #[test]
+    fn escapes_that_are_none_stay() {
+        for (raw, expected) in [
+            ("%", "%"),
+            ("%4", "%4"),
+            ("%+4", "%+4"),
+            ("%zz%41", "%zzA"),
+            ("%ü", "%ü"),
+            ("%2541", "%41"),
+            ("a%FFb", "a\u{fffd}b"),
+            ("%c3%bc", "ü"),
+        ] {
+            assert_eq!(decoded(raw), expected, "{raw}");
+        }
     }
 
     #[test]

@@ -17,8 +17,10 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
+use crate::authorization;
 use crate::aws;
 use crate::event::{self, Request, Response};
+use crate::template::Authorization;
 
 /// A route and where its function is invoked: the URL of Lambda's `Invoke`.
 #[derive(Clone, Debug)]
@@ -27,6 +29,8 @@ pub struct Target {
     pub key: String,
     /// The URL, e.g. `http://127.0.0.1:4566/2015-03-31/functions/name/invocations`.
     pub invoke_url: String,
+    /// Whom it lets in. Others get 403, and the function isn't invoked.
+    pub authorization: Authorization,
 }
 
 /// A running gateway. Ends when dropped.
@@ -102,7 +106,11 @@ async fn answer(
 ) -> Response {
     let (head, body) = request.into_parts();
     let keys = shared.routes.iter().map(|target| target.key.as_str());
-    let Some((key, parameters)) = event::route(keys, &head.method, head.uri.path()) else {
+    let path = event::decoded(head.uri.path());
+    let Some((key, parameters)) = event::route(keys, &head.method, &path) else {
+        return event::message(StatusCode::NOT_FOUND, "Not Found");
+    };
+    let Some(target) = shared.routes.iter().find(|target| target.key == key) else {
         return event::message(StatusCode::NOT_FOUND, "Not Found");
     };
     let too_large = || event::message(StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large");
@@ -120,16 +128,19 @@ async fn answer(
         source_ip: &client.ip().to_string(),
     };
     let now = OffsetDateTime::now_utc();
-    let event = event::event(&request, key, &parameters, request_id, now).to_string();
+    let mut event = event::event(&request, key, &parameters, request_id, now);
+    match target.authorization {
+        Authorization::None => {}
+        Authorization::AwsIam => match authorization::caller(&request, now) {
+            Ok(caller) => event["requestContext"]["authorizer"] = caller.authorizer(),
+            Err(_) => return event::message(StatusCode::FORBIDDEN, "Forbidden"),
+        },
+    }
+    let event = event.to_string();
     if event.len() > LAMBDA_LIMIT {
         return too_large();
     }
-    let url = shared
-        .routes
-        .iter()
-        .find(|target| target.key == key)
-        .map(|target| target.invoke_url.as_str());
-    invoke(&shared.http, url.unwrap_or_default(), event)
+    invoke(&shared.http, &target.invoke_url, event)
         .await
         .unwrap_or_else(|status| match status {
             StatusCode::SERVICE_UNAVAILABLE => event::message(status, "Service Unavailable"),
@@ -196,6 +207,7 @@ mod tests {
             key: "POST /webhooks/catena".to_owned(),
             // Nobody listens there.
             invoke_url: "http://127.0.0.1:9/".to_owned(),
+            authorization: Authorization::None,
         };
         let gateway = Gateway::start(None, vec![target]).await.unwrap();
         let http = aws::client().unwrap();

@@ -21,6 +21,7 @@
 //! `cargo xtask up`, `dev` and `demo` run it as the binary `local`; `tests/end-to-end` uses it as
 //! a library.
 
+pub mod authorization;
 pub mod aws;
 pub mod capacity;
 pub mod deploy;
@@ -29,6 +30,7 @@ pub mod gateway;
 pub mod ministack;
 mod process;
 pub mod runtime_api;
+pub mod signed;
 pub mod stack;
 pub mod template;
 pub mod watch;

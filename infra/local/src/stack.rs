@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use crate::aws::{self, Aws};
 use crate::deploy::{self, Deployment};
 use crate::gateway::{Gateway, Target};
-use crate::ministack::{MiniStack, require_free};
+use crate::ministack::{MiniStack, free_port, require_free};
 use crate::template::Template;
 use crate::watch::Watch;
 use crate::wire::Wire;
@@ -124,6 +124,22 @@ impl Stack {
                 .entry("Architecture".to_owned())
                 .or_insert(architecture.to_owned());
         }
+        // Chosen before anything listens there, because the template is told.
+        let gateway_port = options.port.map_or_else(free_port, Ok)?;
+        let simulator_port = options.simulator_port.map_or_else(free_port, Ok)?;
+        let url = |port: u16| format!("http://127.0.0.1:{port}");
+        for (name, value) in [
+            ("CatenaApiUrl", url(simulator_port)),
+            (
+                "CatenaTokenUrl",
+                url(simulator_port) + simulator::TOKEN_PATH,
+            ),
+            ("PublicBaseUrl", url(gateway_port)),
+        ] {
+            if template.has_parameter(name) {
+                parameters.entry(name.to_owned()).or_insert(value);
+            }
+        }
         let name = &options.stack_name;
         let mut deployment =
             deploy::create(&aws, name, &template, &options.binaries, &parameters).await?;
@@ -173,15 +189,17 @@ impl Stack {
                     None => lambda_url(ministack.url(), &function.name),
                 },
                 key: route.key,
+                authorization: route.authorization,
             }
         });
-        let gateway = Gateway::start(options.port, targets.collect()).await?;
+        let gateway = Gateway::start(Some(gateway_port), targets.collect()).await?;
         let webhook_url = gateway.url(WEBHOOK_PATH);
 
         let signing_key = signing_key(&aws, deployment.output("KeyringSecretId")?).await?;
+        give_credentials(&aws, deployment.output("CatenaSecretId")?).await?;
         let listen = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let simulator = Simulator::start(simulator::Config {
-            listen: options.simulator_port.map(listen),
+            listen: Some(listen(simulator_port)),
             webhook_url: webhook_url.clone(),
             signing_key: signing_key.clone(),
         })
@@ -285,6 +303,7 @@ impl Stack {
         let policy: Value = serde_json::from_str(policy).context("the policy is no JSON")?;
         let document = json!({
             "webhook_url": self.webhook_url,
+            "partner_api_url": self.url(""),
             "simulator_url": self.simulator.url(),
             "aws_endpoint_url": self.aws.endpoint(),
             "region": aws::REGION,
@@ -453,6 +472,16 @@ fn union(deployment: &Deployment) -> Result<BTreeMap<String, String>> {
         }
     }
     Ok(union)
+}
+
+/// Puts the simulator's credentials where an operator puts Catena's.
+async fn give_credentials(aws: &Aws, secret: &str) -> Result<()> {
+    let credentials = json!({
+        "client_id": simulator::CLIENT_ID,
+        "client_secret": simulator::CLIENT_SECRET,
+    });
+    let put = json!({"SecretId": secret, "SecretString": credentials.to_string()});
+    aws.secrets_manager("PutSecretValue", put).await.map(drop)
 }
 
 async fn signing_key(aws: &Aws, secret: &str) -> Result<String> {

@@ -30,6 +30,17 @@ pub struct Route {
     pub api: String,
     /// The package of the function that it leads to.
     pub package: String,
+    /// Whom it lets in.
+    pub authorization: Authorization,
+}
+
+/// Whom a route lets in (`AuthorizationType`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Authorization {
+    /// Everybody: `NONE`.
+    None,
+    /// Who signs with a key of AWS: `AWS_IAM`. See [`crate::authorization`].
+    AwsIam,
 }
 
 /// Where the code of a function was uploaded to.
@@ -90,7 +101,8 @@ impl Template {
         Ok(functions)
     }
 
-    /// The routes of all HTTP APIs, each with the function that its integration leads to.
+    /// The routes of all HTTP APIs, each with the function that its integration leads to. Every
+    /// one has to say whom it lets in, also where AWS would take `NONE` for granted.
     pub fn routes(&self) -> Result<Vec<Route>> {
         let functions = self.functions()?;
         self.resources_of(&["AWS::ApiGatewayV2::Route"])
@@ -119,6 +131,8 @@ impl Template {
                     key: key.to_owned(),
                     api,
                     package: function.package.clone(),
+                    authorization: authorization(&properties["AuthorizationType"])
+                        .with_context(|| id.to_owned())?,
                 })
             })
             .collect()
@@ -171,6 +185,15 @@ impl Template {
 
     fn type_of(&self, logical_id: &str) -> Option<&str> {
         self.0["Resources"][logical_id]["Type"].as_str()
+    }
+}
+
+fn authorization(kind: &Value) -> Result<Authorization> {
+    match kind {
+        Value::Null => bail!("no `AuthorizationType`, write `NONE` if everybody may call it"),
+        Value::String(kind) if kind == "NONE" => Ok(Authorization::None),
+        Value::String(kind) if kind == "AWS_IAM" => Ok(Authorization::AwsIam),
+        other => bail!("`AuthorizationType` is {other}, known are `NONE` and `AWS_IAM`"),
     }
 }
 
@@ -278,6 +301,7 @@ Resources:
     Properties:
       ApiId: !Ref Api
       RouteKey: POST /webhooks/catena
+      AuthorizationType: NONE
       Target: !Join ["/", [integrations, !Ref Integration]]
   Table:
     Type: AWS::DynamoDB::Table
@@ -336,8 +360,35 @@ Resources:
             key: "POST /webhooks/catena".to_owned(),
             api: "Api".to_owned(),
             package: "webhook-ingest".to_owned(),
+            authorization: Authorization::None,
         };
         assert_eq!(routes, [expected]);
+    }
+
+    #[test]
+    fn a_route_says_whom_it_lets_in() {
+        let routes = |kind: &str| {
+            let changed = TEMPLATE.replace("AuthorizationType: NONE", kind);
+            Template::parse(&changed).unwrap().routes()
+        };
+        let found = routes("AuthorizationType: AWS_IAM").unwrap();
+        assert_eq!(found[0].authorization, Authorization::AwsIam);
+        for (kind, expected) in [
+            (
+                "Other: x",
+                "Route: no `AuthorizationType`, write `NONE` if everybody may call it",
+            ),
+            (
+                "AuthorizationType: JWT",
+                "Route: `AuthorizationType` is \"JWT\", known are `NONE` and `AWS_IAM`",
+            ),
+            (
+                "AuthorizationType: !Ref Kind",
+                "Route: `AuthorizationType` is {\"Ref\":\"Kind\"}, known are `NONE` and `AWS_IAM`",
+            ),
+        ] {
+            assert_eq!(format!("{:#}", routes(kind).unwrap_err()), expected);
+        }
     }
 
     #[test]
