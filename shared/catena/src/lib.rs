@@ -25,8 +25,8 @@ pub use event::{Event, EventName, InvalidRecord, Resource};
 pub use gzip::{INFLATED_LIMIT, InflateError};
 pub use keyring::{Keyring, KeyringError, SHORTEST_KEY, SigningKey};
 pub use resource::{
-    Connection, Execution, FleetConnection, Invitation, Level, Message, OperationLog,
-    ResourceOperation, Schedule, ShareAgreement, Status, Subscription, Tsp,
+    Connection, Execution, Fleet, FleetConnection, IntegrationRequest, Invitation, Level, Message,
+    OperationLog, Provider, ResourceOperation, Schedule, ShareAgreement, Status, Subscription, Tsp,
 };
-pub use scrub::{Content, Envelope, InvitationHash, Label, Scrubbed, Unreadable};
+pub use scrub::{Content, Envelope, InvitationHash, Label, Scrubbed, Unreadable, scrub_record};
 pub use time::Instant;

@@ -278,3 +278,109 @@ pub struct Subscription {
     /// `active`, `paused`, `stale`, `deleted`.
     pub status: Option<Status>,
 }
+
+/// A fleet that shares with us (contract 3.2). Only the API has it. Its made-up website and its contacts are left out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Fleet {
+    /// Catena's fleet.
+    pub id: String,
+    /// Our own reference.
+    pub fleet_ref: Option<String>,
+    /// Its name. May be a placeholder, `Fleet <invitation id>`, which is never to be shown: [`Fleet::shown_name`].
+    pub name: Option<String>,
+    /// The name to show, if the fleet has another.
+    pub display_name: Option<String>,
+    /// The name in its papers.
+    pub legal_name: Option<String>,
+    /// SHA-256 of the invitation's id.
+    pub invitation_hash: Option<InvitationHash>,
+    /// Its number with an authority.
+    pub regulatory_id: Option<String>,
+    /// `DOT`, `EASA`, `MC`, …
+    pub regulatory_id_type: Option<String>,
+    /// ISO 3166-1 alpha-3.
+    pub country_code: Option<String>,
+    /// When it was created.
+    pub created_at: Option<Instant>,
+    /// When it last changed.
+    pub updated_at: Option<Instant>,
+}
+
+impl Fleet {
+    /// The name that the fleet has given itself: not the placeholder of one that was onboarded without (contract 3.2).
+    pub fn shown_name(&self) -> Option<&str> {
+        let name = self.display_name.as_deref().or(self.name.as_deref())?;
+        let placeholder = name.strip_prefix("Fleet ").is_some_and(|rest| {
+            // What scrubbing leaves of it, or an id that nothing said to be an invitation's.
+            rest.starts_with("(invitation)") || rest.parse::<uuid::Uuid>().is_ok()
+        });
+        (!placeholder).then_some(name)
+    }
+}
+
+/// A provider that Catena supports (contract 3.5). Only the API has it. Several share one `source_name`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Provider {
+    /// The provider.
+    pub id: String,
+    /// Its name.
+    pub name: Option<String>,
+    /// Its readable id.
+    pub slug: Option<String>,
+    /// Its source, shared by white labels.
+    pub source_name: Option<String>,
+    /// How a fleet connects; open.
+    pub conn_type: Option<String>,
+    /// `active`, `inactive`, `deleted`.
+    pub status: Option<Status>,
+    /// Whether it is for trying things out.
+    pub is_sandbox: Option<bool>,
+    /// What it was in the registry of providers that aren't supported yet.
+    pub ext_tsp_id: Option<String>,
+    /// The authority that lists it.
+    pub registry: Option<String>,
+    /// `compliant`, `non_compliant`, `unknown`; open.
+    pub compliance_status: Option<String>,
+    /// When it was created.
+    pub created_at: Option<Instant>,
+    /// When it last changed.
+    pub updated_at: Option<Instant>,
+}
+
+/// A fleet's request for a provider that Catena doesn't support yet (contract 3.6). Only the API has it. The fleet's contact
+/// is left out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct IntegrationRequest {
+    /// The request.
+    pub id: String,
+    /// The provider in Catena's registry.
+    pub ext_tsp_id: Option<String>,
+    /// That provider's name.
+    pub ext_tsp_name: Option<String>,
+    /// `compliant`, `non_compliant`, `unknown`; open.
+    pub ext_tsp_compliance_status: Option<String>,
+    /// Catena's fleet.
+    pub fleet_id: Option<String>,
+    /// Our own reference.
+    pub fleet_ref: Option<String>,
+    /// Us.
+    pub partner_id: Option<String>,
+    /// SHA-256 of the invitation's id.
+    pub invitation_hash: Option<InvitationHash>,
+    /// The providers that it has become.
+    #[serde(default)]
+    pub integrated_tsp_ids: Option<Vec<String>>,
+    /// When it was requested.
+    pub created_at: Option<Instant>,
+    /// When it last changed.
+    pub updated_at: Option<Instant>,
+}
+
+impl IntegrationRequest {
+    /// Whether the provider is live. There is no status field (contract 3.6).
+    pub fn is_live(&self) -> bool {
+        self.integrated_tsp_ids
+            .as_ref()
+            .is_some_and(|ids| !ids.is_empty())
+    }
+}

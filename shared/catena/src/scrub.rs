@@ -245,17 +245,23 @@ pub(crate) fn peek_webhook_id(body: &[u8]) -> Option<Uuid> {
 fn scrub(event_name: &str, data: &mut [Value]) {
     let is_invitation = event_name.split('.').next() == Some("invitation");
     for record in data {
-        let mut raw_ids = Vec::new();
-        if is_invitation && let Value::Object(fields) = record {
-            raw_ids.extend(fields.get("id").and_then(Value::as_str).map(str::to_owned));
-            replace_by_hash(fields, "id");
-        }
-        collect_invitation_ids(record, false, &mut raw_ids);
-        raw_ids.retain(|id| !id.is_empty());
-        raw_ids.sort_unstable();
-        raw_ids.dedup();
-        clean(record, &raw_ids);
+        scrub_record(record, is_invitation);
     }
+}
+
+/// Scrubs one record of Catena's API in the way of an event's: of an invitation (`is_invitation`) the own `id` becomes
+/// `invitation_hash` too.
+pub fn scrub_record(record: &mut Value, is_invitation: bool) {
+    let mut raw_ids = Vec::new();
+    if is_invitation && let Value::Object(fields) = record {
+        raw_ids.extend(fields.get("id").and_then(Value::as_str).map(str::to_owned));
+        replace_by_hash(fields, "id");
+    }
+    collect_invitation_ids(record, false, &mut raw_ids);
+    raw_ids.retain(|id| !id.is_empty());
+    raw_ids.sort_unstable();
+    raw_ids.dedup();
+    clean(record, &raw_ids);
 }
 
 /// Finds ids by what holds them, and in any link that invites. `is_id`: the texts in `value` are such ids.

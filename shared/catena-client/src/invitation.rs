@@ -1,0 +1,162 @@
+//! Invitations, with their secrets kept apart (contract 3.1).
+
+use std::{collections::BTreeMap, fmt};
+
+use catena::{Invitation, Level, scrub_record};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::call::typed;
+
+/// An invitation to make, or to refresh: Catena keeps one per `fleet_ref`. It has no `callback_url`, which would duplicate
+/// events with signatures that nobody can check (contract 6.9).
+#[derive(Clone, PartialEq, Eq, Serialize)]
+pub struct NewInvitation {
+    /// Our own reference.
+    pub fleet_ref: String,
+    /// Letters, numbers and spaces only; the fleet may change it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fleet_name: Option<String>,
+    /// Where Catena writes to, if it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fleet_email: Option<String>,
+    /// The fleet's number with an authority.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fleet_regulatory_id: Option<String>,
+    /// `DOT`, `EASA`, `MC`, …; required with the number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fleet_regulatory_id_type: Option<String>,
+    /// In the form of E.164.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fleet_phone: Option<String>,
+    /// A URI of at most 2083 characters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fleet_website: Option<String>,
+    /// ISO 3166-1 alpha-3.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fleet_country_code: Option<String>,
+    /// Where the fleet's browser goes afterwards; at most 2083 characters. It may carry a token of ours.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub success_redirect_url: Option<String>,
+    /// Where it goes otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure_redirect_url: Option<String>,
+    /// The providers that the fleet may choose from; all if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit_tsps: Option<Vec<String>>,
+    /// Resource to level. Always sent: sources disagree on the default (contract 7, 4).
+    pub permissions: BTreeMap<String, Level>,
+    /// 1 to 672.
+    pub expires_in_hours: u16,
+}
+
+impl NewInvitation {
+    /// One with nothing but what every invitation must have.
+    pub fn new(
+        fleet_ref: impl Into<String>,
+        permissions: BTreeMap<String, Level>,
+        expires_in_hours: u16,
+    ) -> Self {
+        Self {
+            fleet_ref: fleet_ref.into(),
+            fleet_name: None,
+            fleet_email: None,
+            fleet_regulatory_id: None,
+            fleet_regulatory_id_type: None,
+            fleet_phone: None,
+            fleet_website: None,
+            fleet_country_code: None,
+            success_redirect_url: None,
+            failure_redirect_url: None,
+            limit_tsps: None,
+            permissions,
+            expires_in_hours,
+        }
+    }
+}
+
+/// Without redirect URLs, which carry return tokens, and without the fleet's contacts.
+impl fmt::Debug for NewInvitation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NewInvitation")
+            .field("fleet_ref", &self.fleet_ref)
+            .field("permissions", &self.permissions)
+            .field("expires_in_hours", &self.expires_in_hours)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What was made of a [`NewInvitation`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Created {
+    /// Whether it is a new one; else an active, accepted or declined one was refreshed.
+    pub new: bool,
+    /// As it is now.
+    pub invitation: InvitationRead,
+}
+
+/// An invitation as the API shows it, without its tokens.
+#[derive(Clone, Debug, PartialEq)]
+pub struct InvitationRead {
+    /// What opens it: for one attribute of one record, and the fleet's browser.
+    pub secret: InvitationSecret,
+    /// Everything that may be written anywhere.
+    pub invitation: Invitation,
+    /// Resource to level: what the fleet was asked for. Absent differs from empty.
+    pub permissions: Option<BTreeMap<String, Level>>,
+    /// What Catena knows of the fleet's address.
+    pub fleet_email: Option<String>,
+    /// The fleet's number with an authority.
+    pub fleet_regulatory_id: Option<String>,
+    /// Which authority.
+    pub fleet_regulatory_id_type: Option<String>,
+    /// ISO 3166-1 alpha-3.
+    pub fleet_country_code: Option<String>,
+}
+
+/// What opens an invitation: whoever has its id can read the fleet's tokens without authentication (contract 0.2). It isn't
+/// shown, and is serialised only to rest in the one attribute that is for it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InvitationSecret {
+    /// The raw id.
+    pub id: String,
+    /// The link for the fleet's browser, as Catena gave it.
+    pub magic_link: Option<String>,
+}
+
+impl fmt::Debug for InvitationSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("InvitationSecret(..)")
+    }
+}
+
+impl InvitationRead {
+    /// Reads a record, and forgets its tokens.
+    pub(crate) fn read(mut record: Value) -> Result<Self, String> {
+        let secret = InvitationSecret {
+            id: text(&record, "id").ok_or("field id is missing")?,
+            magic_link: text(&record, "magic_link"),
+        };
+        scrub_record(&mut record, true);
+        let permissions = typed::<Permissions>(record.clone())?.permissions;
+        Ok(Self {
+            secret,
+            permissions,
+            fleet_email: text(&record, "fleet_email"),
+            fleet_regulatory_id: text(&record, "fleet_regulatory_id"),
+            fleet_regulatory_id_type: text(&record, "fleet_regulatory_id_type"),
+            fleet_country_code: text(&record, "fleet_country_code"),
+            invitation: typed(record)?,
+        })
+    }
+}
+
+#[derive(Deserialize)]
+struct Permissions {
+    permissions: Option<BTreeMap<String, Level>>,
+}
+
+fn text(record: &Value, name: &str) -> Option<String> {
+    let text = record.get(name)?.as_str()?;
+    (!text.is_empty()).then(|| text.to_owned())
+}
