@@ -1,16 +1,18 @@
 //! What can be asked on the command line. Verbs and options are public, and stay.
 
-use std::{num::NonZeroUsize, path::PathBuf};
+use std::{collections::BTreeSet, ffi::OsString, num::NonZeroUsize, path::PathBuf};
 
+use api::Level;
 use clap::{
-    Args, Parser, Subcommand,
+    ArgGroup, Args, CommandFactory, Parser, Subcommand, ValueEnum,
     builder::{PossibleValuesParser, TypedValueParser},
+    error::ErrorKind,
 };
 use fleet::{FleetRef, Stage};
 
 use crate::when::{Moment, Span, parse_moment, parse_span};
 
-/// Asks a Kingpin stack why its fleets are in their states. It only reads.
+/// Asks a Kingpin stack why its fleets are in their states, invites fleets, keeps them out or lets them in.
 #[derive(Debug, Parser)]
 #[command(name = "kingpin", version, after_help = WHERE)]
 pub(crate) struct Arguments {
@@ -21,6 +23,24 @@ pub(crate) struct Arguments {
     pub(crate) place: Place,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+impl Arguments {
+    /// What a command line says. The error is wrong usage.
+    pub(crate) fn read(
+        line: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+    ) -> Result<Self, clap::Error> {
+        let arguments = Self::try_parse_from(line)?;
+        let wrong = match &arguments.command {
+            Command::Invite(invite) => invite.wrong(),
+            Command::Fleet(Fleet::Override(over)) => over.wrong().map(str::to_owned),
+            Command::Fleet(_) | Command::Uninvite { .. } | Command::Status => None,
+        };
+        match wrong {
+            Some(wrong) => Err(Self::command().error(ErrorKind::ArgumentConflict, wrong)),
+            None => Ok(arguments),
+        }
+    }
 }
 
 /// Which stack is asked.
@@ -43,9 +63,17 @@ pub(crate) struct Place {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Ask about fleets
+    /// Ask about fleets, and decide about them
     #[command(subcommand)]
     Fleet(Fleet),
+    /// See to it that a fleet is invited, and show the link to give to it
+    Invite(Invite),
+    /// Take a fleet's invitation and its link back, without asking
+    Uninvite {
+        /// The fleet's reference, as you gave it to Catena
+        #[arg(value_name = "REF", value_parser = parse_fleet)]
+        fleet: FleetRef,
+    },
     /// The whole at a glance: fleets, queues, what waits and what was set aside
     Status,
 }
@@ -67,7 +95,7 @@ pub(crate) enum Fleet {
         #[arg(long, value_name = "TIME", value_parser = parse_moment, allow_hyphen_values = true)]
         at: Option<Moment>,
     },
-    /// Everything that was news about a fleet
+    /// Everything that was news about a fleet, or decided by operators
     History {
         /// The fleet's reference, as you gave it to Catena
         #[arg(value_name = "REF", value_parser = parse_fleet)]
@@ -75,6 +103,104 @@ pub(crate) enum Fleet {
     },
     /// Which fleets are where
     List(List),
+    /// Whether a fleet may in and what of its data may be read, as the partner API answers it
+    Access {
+        /// The fleet's reference, as you gave it to Catena
+        #[arg(value_name = "REF", value_parser = parse_fleet)]
+        fleet: FleetRef,
+    },
+    /// Keep a fleet out or let it in, with your identity, a reason and an end; or lift that
+    Override(Override),
+}
+
+/// Whom to invite with what. What is left out is left to the fleet, and permissions to the stack.
+#[derive(Debug, Args)]
+pub(crate) struct Invite {
+    /// Your reference for the fleet: letters, digits, _ and -, at most 64
+    #[arg(value_name = "REF", value_parser = parse_fleet)]
+    pub(crate) fleet: FleetRef,
+    /// The fleet's name
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Where Catena may write to the fleet
+    #[arg(long)]
+    pub(crate) email: Option<String>,
+    /// The fleet's number at a regulator
+    #[arg(long, value_name = "ID", requires = "regulatory_id_type")]
+    pub(crate) regulatory_id: Option<String>,
+    /// Which regulator: DOT, MC, EASA, …
+    #[arg(long, value_name = "TYPE", requires = "regulatory_id")]
+    pub(crate) regulatory_id_type: Option<String>,
+    /// In E.164, such as +15125550100
+    #[arg(long)]
+    pub(crate) phone: Option<String>,
+    /// The fleet's own pages
+    #[arg(long, value_name = "URL")]
+    pub(crate) website: Option<String>,
+    /// ISO 3166-1 alpha-3, such as USA
+    #[arg(long, value_name = "CODE")]
+    pub(crate) country: Option<String>,
+    /// What is asked of the fleet, such as vehicle=read or message=read_write; may be repeated
+    #[arg(long = "permission", value_name = "RESOURCE=LEVEL", value_parser = parse_permission)]
+    pub(crate) permissions: Vec<(String, Level)>,
+    /// A provider that the fleet may choose, by Catena's source name; may be repeated, and without it all of them
+    #[arg(long = "provider", value_name = "SOURCE")]
+    pub(crate) providers: Vec<String>,
+    /// Ask it again though it declined, or though what it shared is over
+    #[arg(long)]
+    pub(crate) reopen: bool,
+}
+
+impl Invite {
+    fn wrong(&self) -> Option<String> {
+        let mut seen = BTreeSet::new();
+        let twice = self
+            .permissions
+            .iter()
+            .find(|(resource, _)| !seen.insert(resource));
+        twice.map(|(resource, _)| format!("--permission names {resource} twice: give it one level"))
+    }
+}
+
+/// What is decided about a fleet.
+#[derive(Debug, Args)]
+#[command(group(ArgGroup::new("what").required(true).args(["block", "grant", "lift"])))]
+pub(crate) struct Override {
+    /// The fleet's reference, as you gave it to Catena
+    #[arg(value_name = "REF", value_parser = parse_fleet)]
+    pub(crate) fleet: FleetRef,
+    /// Keep it out, whatever else holds
+    #[arg(long)]
+    pub(crate) block: bool,
+    /// Let it in, until --until
+    #[arg(long)]
+    pub(crate) grant: bool,
+    /// Lift what was decided: a block, a grant, or both
+    #[arg(long, value_name = "KIND", num_args = 0..=1, conflicts_with_all = ["reason", "until"])]
+    pub(crate) lift: Option<Option<Kind>>,
+    /// Why, for whoever asks later; at most 500 bytes
+    #[arg(long, value_name = "TEXT", required_unless_present = "lift")]
+    pub(crate) reason: Option<String>,
+    /// The first moment without it: 2026-05-04T08:00:00Z, 2026-05-04 (its first moment, UTC) or +7d
+    #[arg(long, value_name = "TIME", value_parser = parse_moment, allow_hyphen_values = true)]
+    pub(crate) until: Option<Moment>,
+}
+
+impl Override {
+    fn wrong(&self) -> Option<&'static str> {
+        (self.grant && self.until.is_none()).then_some(
+            "what lets a fleet in must end: give --until with a time that lies ahead, such as --until +7d",
+        )
+    }
+}
+
+/// Which decision is lifted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Kind {
+    /// What keeps it out.
+    Block,
+    /// What lets it in.
+    Grant,
 }
 
 #[derive(Debug, Args)]
@@ -100,6 +226,20 @@ fn parse_fleet(text: &str) -> Result<FleetRef, String> {
     })
 }
 
+fn parse_permission(text: &str) -> Result<(String, Level), String> {
+    let level = |text| match text {
+        "read" => Some(Level::Read),
+        "read_write" => Some(Level::ReadWrite),
+        _ => None,
+    };
+    let split = text
+        .split_once('=')
+        .and_then(|(resource, text)| Some((resource.to_owned(), level(text)?)));
+    split
+        .filter(|(resource, _)| !resource.is_empty())
+        .ok_or_else(|| "write RESOURCE=read or RESOURCE=read_write".to_owned())
+}
+
 fn stages() -> impl TypedValueParser<Value = Stage> {
     PossibleValuesParser::new(Stage::ALL.map(Stage::as_str)).try_map(|name| {
         let found = Stage::ALL.into_iter().find(|stage| stage.as_str() == name);
@@ -113,8 +253,9 @@ them it is the local one that `cargo xtask up` started.
 
 Credentials: those of the environment, of a profile (keys and roles), of a container or an instance. For single sign-on
 and credential_process, export them: eval \"$(aws configure export-credentials --profile NAME --format env)\".
-They need cloudformation:DescribeStacks; dynamodb:BatchGetItem and dynamodb:Query on the table and its indexes;
-sqs:GetQueueAttributes for `status`.
+They need cloudformation:DescribeStacks, and
+  for `invite`, `uninvite`, `fleet access` and `fleet override`: execute-api:Invoke on those routes of the partner API;
+  for the others: dynamodb:BatchGetItem and dynamodb:Query on the table and its indexes; for `status` sqs:GetQueueAttributes.
 
 Exit codes: 0 done, 1 failed or no such fleet, 2 wrong usage.";
 
@@ -172,9 +313,56 @@ mod tests {
             &["kingpin", "fleet", "list", "--stage", "lost"],
             &["kingpin", "fleet", "list", "--limit", "0"],
             &["kingpin", "status", "--stack", "a", "--local", "b"],
+            &["kingpin", "invite"],
+            &["kingpin", "invite", "F", "--permission", "vehicle"],
+            &["kingpin", "invite", "F", "--permission", "vehicle=write"],
+            &["kingpin", "invite", "F", "--permission", "=read"],
+            &["kingpin", "invite", "F", "--regulatory-id", "7"],
+            &["kingpin", "invite", "F", "--regulatory-id-type", "DOT"],
+            &["kingpin", "fleet", "override", "F"],
+            &["kingpin", "fleet", "override", "F", "--reason", "x"],
+            &["kingpin", "fleet", "override", "F", "--block"],
+            &["kingpin", "fleet", "override", "F", "--lift", "all"],
+            &[
+                "kingpin", "fleet", "override", "F", "--lift", "--reason", "x",
+            ],
+            &[
+                "kingpin", "fleet", "override", "F", "--lift", "--until", "+1d",
+            ],
+            &[
+                "kingpin", "fleet", "override", "F", "--block", "--grant", "--reason", "x",
+            ],
+            &["kingpin", "fleet", "override", "F", "--block", "--lift"],
         ] {
-            let error = Arguments::try_parse_from(line).unwrap_err();
+            let error = Arguments::read(line).unwrap_err();
             assert_eq!(error.exit_code(), 2, "{line:?}");
         }
+    }
+
+    #[test]
+    fn a_grant_without_an_end_is_refused_with_a_sentence() {
+        let line = [
+            "kingpin", "fleet", "override", "F", "--grant", "--reason", "x",
+        ];
+        let error = Arguments::read(line).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        let told = error.to_string();
+        assert!(told.contains("must end: give --until"), "{told}");
+        assert!(Arguments::read(line.iter().chain(&["--until", "+7d"])).is_ok());
+    }
+
+    #[test]
+    fn a_permission_is_asked_for_once() {
+        let line = ["kingpin", "invite", "F", "--permission", "vehicle=read"];
+        assert!(Arguments::read(line).is_ok());
+        let twice = ["--permission", "vehicle=read_write"];
+        let told = Arguments::read(line.iter().chain(&twice)).unwrap_err();
+        assert!(told.to_string().contains("vehicle twice"), "{told}");
+    }
+
+    #[test]
+    fn the_help_names_the_permission_that_the_new_verbs_need() {
+        let help = Arguments::command().render_help().to_string();
+        assert!(help.contains("execute-api:Invoke"), "{help}");
     }
 }

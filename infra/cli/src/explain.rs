@@ -339,7 +339,7 @@ impl Answer<'_> {
     }
 
     fn due(&self) -> String {
-        let mut due = show::due(self.stored, &self.standing);
+        let mut due = self.stored.all_due(&self.standing);
         due.retain(|due| due.why != Why::AgreementUnknown || !self.tense.lacks_agreement());
         let mut text = String::new();
         let mut before = self.standing.clone();

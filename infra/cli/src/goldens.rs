@@ -2,17 +2,19 @@
 
 use std::collections::BTreeMap;
 
+use api::{Access, Invitation, InvitationRequest, InvitationSummary, Link, Outcome};
 use fleet::{
     Agreement, AgreementStatus, At, Claim, Code, ConnectionFact, ConnectionState, Decision, Due,
     Fact, FleetRef, IntegrationRequest, InvitationFact, Level, Observation, Override, OverrideKind,
     Policy, Reason, Record, Schedule, Stage, Timestamp, Why,
 };
-use serde_json::Value;
-use store::{HistoryEntry, StoredRecord};
+use serde_json::{Value, json};
+use store::{Decided, HistoryEntry, StoredRecord};
 
 use crate::{
+    access,
     explain::{self, Question},
-    history,
+    history, invite,
     list::{self, Filter, Listing, Row},
     readable::Page,
     show,
@@ -72,6 +74,7 @@ impl Story {
             )),
             received: newest.plus(late),
             news,
+            decided: None,
         });
         // As the table reads it back.
         let newest = |entry: &HistoryEntry| entry.news.iter().map(|news| news.at).max();
@@ -85,6 +88,31 @@ impl Story {
             .record
             .decide(At(at(time), 0), kind, Some(decided.unwrap()));
         self.stored.version += 1;
+        self
+    }
+
+    /// What the history keeps of an operator's decision, or of its end.
+    fn kept(
+        mut self,
+        time: &str,
+        kind: OverrideKind,
+        decided: Option<(&str, Option<&str>)>,
+    ) -> Self {
+        let by = "arn:aws:iam::111122223333:user/dana";
+        let decided =
+            decided.map(|(reason, ends)| Override::new(kind, by, reason, ends.map(at)).unwrap());
+        self.history.push(HistoryEntry {
+            event: "override".to_owned(),
+            id: None,
+            received: at(time),
+            news: Vec::new(),
+            decided: Some(Decided {
+                kind,
+                by: by.to_owned(),
+                decided,
+            }),
+        });
+        self.history.sort_by_key(HistoryEntry::at);
         self
     }
 
@@ -535,10 +563,169 @@ fn sentences() {
         text += &format!(
             "{}\n  {}\n",
             words.fact(&fact, None),
-            crate::json::fact(&fact)
+            Value::from(api::fact(&fact))
         );
     }
     insta::assert_snapshot!(text);
+}
+
+/// The same story with what operators decided, before the first event and between others.
+fn overridden() -> Story {
+    use OverrideKind::{Block, Grant};
+    let reason = "unpaid since March,\u{1b}[2J see ticket 4711";
+    degraded()
+        .kept("2026-05-03T10:00:00Z", Block, None)
+        .kept(
+            "2026-05-10T12:00:00Z",
+            Block,
+            Some((reason, Some("2026-06-01"))),
+        )
+        .kept("2026-05-10T13:00:00Z", Block, None)
+        .kept(
+            "2026-05-11T10:00:00Z",
+            Grant,
+            Some(("a trial", Some("2026-05-20"))),
+        )
+        .kept("2026-05-12T08:00:00Z", Grant, None)
+        .kept("2026-05-12T08:30:00Z", Block, Some(("fraud", None)))
+}
+
+#[test]
+fn history_with_decisions() {
+    let story = overridden();
+    let facts = &story.stored.record.facts;
+    let page = history::page(&story.stored.fleet, facts, &story.history, at(NOW));
+    insta::assert_snapshot!("history-decisions", page.text);
+    let entries = page.json["entries"].as_array().unwrap();
+    let decided = entries.iter().filter(|it| it.get("decided").is_some());
+    insta::assert_json_snapshot!("history-decisions-json", decided.collect::<Vec<_>>());
+}
+
+/// They say nothing of what was observed; the record has what holds of them.
+#[test]
+fn decisions_of_the_history_change_no_explanation() {
+    for asked in [None, Some("2026-05-11"), Some("2026-05-01"), Some("+7d")] {
+        let (with, without) = (overridden(), degraded());
+        let (with, without) = (with.explained(NOW, asked), without.explained(NOW, asked));
+        assert_eq!(with.text, without.text);
+        assert_eq!(with.json, without.json);
+    }
+}
+
+fn answered(outcome: Outcome) -> Invitation {
+    let levels = [
+        ("driver", api::Level::Read),
+        ("message", api::Level::ReadWrite),
+        ("vehicle", api::Level::Read),
+    ];
+    let granted = [("message", "read"), ("trip", "read"), ("vehicle", "read")];
+    let text = |text: &str| Some(text.to_owned());
+    Invitation {
+        fleet_ref: "FLEET-42".to_owned(),
+        outcome,
+        summary: InvitationSummary {
+            status: "open".to_owned(),
+            ends: Some(api::Moment(at("2026-06-09T09:00:00Z"))),
+            link: Some(Link {
+                url: "https://connect.broker.example/i/AbCdEfGhIjKlMnOpQrStUv".to_owned(),
+                ends: api::Moment(at("2026-11-08T09:00:00Z")),
+            }),
+            asked: Some(InvitationRequest {
+                fleet_name: text("Acme\u{1b}[2J Trucking"),
+                fleet_email: text("ops@acme.example"),
+                fleet_regulatory_id: text("1234567"),
+                fleet_regulatory_id_type: text("DOT"),
+                fleet_phone: text("+15125550100"),
+                fleet_website: text("https://acme.example"),
+                fleet_country_code: text("USA"),
+                limit_tsps: Some(vec!["samsara".to_owned(), "geotab".to_owned()]),
+                permissions: Some(levels.map(|(name, level)| (name.to_owned(), level)).into()),
+            }),
+            granted: Some(
+                granted
+                    .map(|(name, level)| (name.to_owned(), level.to_owned()))
+                    .into(),
+            ),
+        },
+    }
+}
+
+#[test]
+fn invitations() {
+    let full = answered(Outcome::Created);
+    let mut bare = answered(Outcome::Unchanged);
+    bare.summary.status = "accepted".to_owned();
+    (bare.summary.ends, bare.summary.link) = (None, None);
+    (bare.summary.asked, bare.summary.granted) = (Some(InvitationRequest::default()), None);
+    let mut unsure = answered(Outcome::Adopted);
+    let permissions = unsure
+        .summary
+        .asked
+        .take()
+        .and_then(|asked| asked.permissions);
+    unsure.summary.asked = Some(InvitationRequest {
+        permissions,
+        ..InvitationRequest::default()
+    });
+    unsure.summary.granted = None;
+    let mut refreshed = answered(Outcome::Refreshed);
+    refreshed.summary.asked = None;
+    let pages = [&full, &refreshed, &unsure, &bare].map(|it| invite::page(json!(it), at(NOW)));
+    let texts = pages.each_ref().map(|page| page.text.as_str());
+    insta::assert_snapshot!("invite", texts.join("---\n"));
+    insta::assert_json_snapshot!("invite-json", pages[0].json);
+    let fleet = FleetRef::parse("FLEET-42").unwrap();
+    let gone = invite::withdrawn(&fleet, Value::Null);
+    insta::assert_snapshot!("uninvite", gone.text);
+    assert_eq!(gone.json, Value::Null);
+}
+
+#[test]
+fn accesses() {
+    let blocked = connected("FLEET-44", "Coastline Logistics").decide(
+        "2026-05-10T12:00:00Z",
+        OverrideKind::Block,
+        "unpaid since March, see ticket 4711",
+        Some("2026-06-01"),
+    );
+    let stale = [(
+        "2026-05-11T22:00:00Z",
+        state(SAMSARA, ConnectionState::Stale),
+    )];
+    let stories = [
+        connected("FLEET-45", "Delta Freight"),
+        connected("FLEET-46", "Evergreen Carriers").event("connection.staled", stale),
+        degraded(),
+        requested(),
+        blocked,
+        invited("FLEET-47", "Foxtrot Lines"),
+        Story::new("FLEET-48"),
+    ];
+    let page = |story: &Story| {
+        let stored = &story.stored;
+        let access = Access::new(&stored.fleet, &stored.record, &Policy::default(), at(NOW));
+        access::page(json!(access))
+    };
+    let pages = stories.each_ref().map(page);
+    let mut newer = pages[0].json.clone();
+    newer["stage"] = json!("half_in");
+    newer["admission"] = json!({ "kind": "trial", "until": "2026-06-01T00:00:00Z" });
+    newer["data_scopes"]["message"] = json!("write");
+    newer["reasons"][0]["code"] = json!("something_new");
+    newer["valid_until"] = Value::Null;
+    let mut texts: Vec<_> = pages.iter().map(|page| page.text.clone()).collect();
+    texts.push(access::page(newer).text);
+    insta::assert_snapshot!("access", texts.join("---\n"));
+    insta::assert_json_snapshot!("access-json", pages[2].json);
+}
+
+#[test]
+fn an_answer_in_an_unknown_form_is_shown_as_it_came() {
+    let mut answer = json!(answered(Outcome::Created));
+    answer["outcome"] = json!("queued");
+    let page = invite::page(answer.clone(), at(NOW));
+    assert_eq!(page.json, answer);
+    assert!(page.text.contains("another form") && page.text.contains("\"queued\""));
 }
 
 #[test]

@@ -1,14 +1,14 @@
-//! `fleet history`: everything that was news about a fleet.
+//! `fleet history`: everything that was news about a fleet, and what operators decided about it.
 
 use std::collections::BTreeMap;
 
-use fleet::{Agreement, Fact, Facts, FleetRef, Observation, Timestamp};
+use api::{Moment, fact};
+use fleet::{Agreement, Fact, Facts, FleetRef, Observation, Override, OverrideKind, Timestamp};
 use serde_json::{Value, json};
-use store::HistoryEntry;
+use store::{Decided, HistoryEntry};
 
 use crate::{
-    json,
-    readable::{Page, plain, short_id, wrapped},
+    readable::{Page, plain, quoted, short_id, wrapped},
     when::{clock, rfc3339},
     words::Words,
 };
@@ -37,13 +37,16 @@ pub(crate) fn page(
         let id = entry.id.as_deref().map(|id| format!(", id {}", plain(id)));
         text += &format!(
             "\n{}  {}  (received {}{})\n",
-            clock(time(&entry.news)),
+            clock(entry.at().time()),
             event(entry),
             clock(entry.received),
             id.unwrap_or_default()
         );
         for line in teller.lines(&entry.news.iter().collect::<Vec<_>>()) {
             text += &wrapped("  - ", 4, &line);
+        }
+        if let Some(decided) = &entry.decided {
+            text += &wrapped("  - ", 4, &says(decided));
         }
     }
     if history.is_empty() {
@@ -52,22 +55,61 @@ pub(crate) fn page(
     Page { text, json }
 }
 
+/// What an operator decided, as a sentence.
+fn says(decided: &Decided) -> String {
+    let by = plain(&decided.by);
+    let Some(over) = &decided.decided else {
+        let what = match decided.kind {
+            OverrideKind::Block => "the block",
+            OverrideKind::Grant => "the grant",
+        };
+        return format!("operator {by} lifted {what}");
+    };
+    let did = match decided.kind {
+        OverrideKind::Block => "blocked the fleet",
+        OverrideKind::Grant => "let the fleet in",
+    };
+    let until = over.ends().map(|ends| format!(" (until {})", clock(ends)));
+    let until = until.unwrap_or_default();
+    format!("operator {by} {did}: {}{until}", quoted(over.reason()))
+}
+
+/// The same as the partner API has it.
+fn decided(decided: &Decided) -> api::Decided {
+    let over = decided.decided.as_ref();
+    api::Decided {
+        kind: decided.kind.into(),
+        by: decided.by.clone(),
+        lifted: over.is_none(),
+        reason: over.map(|over| over.reason().to_owned()),
+        ends: over.and_then(Override::ends).map(Moment),
+    }
+}
+
 /// An entry in JSON, with some of its news.
 pub(crate) fn json_of(words: Words<'_>, entry: &HistoryEntry, news: &[&Observation]) -> Value {
     let news_json = news.iter().map(|news| {
         json!({
             "at": rfc3339(news.at.time()),
             "says": words.fact(&news.fact, None),
-            "fact": json::fact(&news.fact),
+            "fact": fact(&news.fact),
         })
     });
-    json!({
-        "at": rfc3339(time(news.iter().copied())),
+    let at = match news {
+        [] => entry.at().time(),
+        news => time(news.iter().copied()),
+    };
+    let mut json = json!({
+        "at": rfc3339(at),
         "event": entry.event,
         "id": entry.id,
         "received": rfc3339(entry.received),
         "news": news_json.collect::<Vec<_>>(),
-    })
+    });
+    if let Some(it) = &entry.decided {
+        json["decided"] = json!(decided(it));
+    }
+    json
 }
 
 /// When the newest of some news happened, by which entries are in order.

@@ -5,9 +5,7 @@ use serde_json::{Value, json};
 use store::StoredRecord;
 
 use crate::{
-    json,
     readable::{Page, columns, plain},
-    show,
     when::{Span, distance, rfc3339},
     words,
 };
@@ -50,7 +48,7 @@ impl Row {
             name: name.map(|name| name.value().clone()),
             stage: standing.stage,
             admission: standing.admission,
-            due: show::due(stored, &standing),
+            due: stored.all_due(&standing),
         }
     }
 
@@ -59,8 +57,8 @@ impl Row {
             "fleet_ref": self.fleet.as_str(),
             "name": self.name,
             "stage": self.stage.as_str(),
-            "admission": json::admission(self.admission),
-            "due": self.due.iter().map(json::due).collect::<Value>(),
+            "admission": api::Admission::from(self.admission),
+            "due": self.due.iter().map(api::Due::from).collect::<Vec<_>>(),
         })
     }
 }

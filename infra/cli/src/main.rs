@@ -1,13 +1,18 @@
-//! The operator's command line: asks a stack why its fleets are in their states. It writes nothing.
+//! The operator's command line: asks a stack why its fleets are in their states. What it changes, it changes through the
+//! partner API: invitations and operators' decisions.
 
+mod access;
 mod args;
 mod explain;
 #[cfg(test)]
 mod goldens;
 mod history;
+mod invite;
 mod json;
 mod list;
+mod partner;
 mod past;
+mod problem;
 mod readable;
 mod show;
 mod source;
@@ -22,9 +27,9 @@ use std::{
 };
 
 use anyhow::{Result, anyhow};
-use clap::Parser;
 use fleet::{FleetRef, Stage, Timestamp};
 use futures_util::{StreamExt, TryStreamExt, stream};
+use serde_json::Value;
 use store::{DueItem, Parked, StoredRecord};
 use time::{Duration, OffsetDateTime};
 
@@ -32,14 +37,15 @@ use crate::{
     args::{Arguments, Command, Fleet},
     explain::Question,
     list::{Filter, Listing, Row},
+    partner::{Call, Partner},
     readable::Page,
-    source::Source,
+    source::{Found, Source},
     status::{Status, Waiting},
 };
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = Arguments::read(std::env::args_os()).unwrap_or_else(|error| error.exit());
     let page = match page(&arguments).await {
         Ok(page) => page,
         Err(error) => {
@@ -61,11 +67,25 @@ async fn main() -> ExitCode {
 }
 
 async fn page(arguments: &Arguments) -> Result<Page> {
-    let source = &Source::find(&arguments.place).await?;
+    let found = &Found::find(&arguments.place).await?;
     let clock = OffsetDateTime::now_utc();
     let now = when::timestamp(clock);
     Ok(match &arguments.command {
-        Command::Status => status::page(&look_around(source, clock).await?, now),
+        Command::Invite(invite) => {
+            let request = invite::request(invite);
+            let call = Call::invite(&invite.fleet, &request, invite.reopen);
+            invite::page(answer(found, &call, clock).await?, now)
+        }
+        Command::Uninvite { fleet } => {
+            invite::withdrawn(fleet, answer(found, &Call::uninvite(fleet), clock).await?)
+        }
+        Command::Fleet(Fleet::Access { fleet }) => {
+            access::page(answer(found, &Call::access(fleet), clock).await?)
+        }
+        Command::Fleet(Fleet::Override(over)) => {
+            access::page(answer(found, &access::decision(over, now), clock).await?)
+        }
+        Command::Status => status::page(&look_around(&Source::of(found)?, clock).await?, now),
         Command::Fleet(Fleet::List(wanted)) => {
             let filter = Filter {
                 stage: wanted.stage,
@@ -73,12 +93,14 @@ async fn page(arguments: &Arguments) -> Result<Page> {
                 ending_within: wanted.ending_within,
                 limit: wanted.limit.get(),
             };
-            list::page(&all(source, now).await?, &filter, now)
+            list::page(&all(&Source::of(found)?, now).await?, &filter, now)
         }
         Command::Fleet(Fleet::Show { fleet }) => {
+            let source = &Source::of(found)?;
             show::page(&record(source, fleet).await?, &source.policy, now)
         }
         Command::Fleet(Fleet::Explain { fleet, at }) => {
+            let source = &Source::of(found)?;
             let stored = &record(source, fleet).await?;
             let history = &source.history(fleet).await?;
             explain::page(Question {
@@ -90,10 +112,16 @@ async fn page(arguments: &Arguments) -> Result<Page> {
             })
         }
         Command::Fleet(Fleet::History { fleet }) => {
+            let source = &Source::of(found)?;
             let facts = &record(source, fleet).await?.record.facts;
             history::page(fleet, facts, &source.history(fleet).await?, now)
         }
     })
+}
+
+/// What the partner API answers; the table isn't touched.
+async fn answer(found: &Found, call: &Call, clock: OffsetDateTime) -> Result<Value> {
+    Partner::of(found)?.call(call, clock.into()).await
 }
 
 async fn record(source: &Source, fleet: &FleetRef) -> Result<StoredRecord> {
@@ -117,7 +145,7 @@ fn unknown(fleet: &FleetRef, place: &str) -> anyhow::Error {
 /// All fleets, each as its record says now: an index only knows where it was when it was last written.
 async fn all(source: &Source, now: Timestamp) -> Result<Listing> {
     let failed = |error| source.table_failed("list the fleets of", error);
-    let stages = Stage::ALL.map(|stage| source.table.fleets_in(stage, usize::MAX));
+    let stages = Stage::ALL.map(|stage| source.table.fleets_in(stage, None, usize::MAX));
     let fleets: Vec<Vec<FleetRef>> = stream::iter(stages)
         .buffer_unordered(CONCURRENCY)
         .try_collect()

@@ -2,10 +2,11 @@
 
 use std::cmp::Reverse;
 
+use api::short_hash;
 use fleet::{Confirmation, ConnectionFacts, Decisions, Facts, Policy, Record, Register, Timestamp};
 use store::HistoryEntry;
 
-use crate::readable::{short_hash, short_id};
+use crate::readable::short_id;
 
 /// How well an earlier time is known.
 #[derive(Debug)]

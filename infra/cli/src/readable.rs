@@ -1,5 +1,7 @@
 //! Text that may be shown: no long hash, nothing that a terminal would obey, in lines and columns.
 
+use api::short_hash;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 /// What a command prints: as text, or with `--json` as JSON.
@@ -9,9 +11,19 @@ pub(crate) struct Page {
     pub(crate) json: Value,
 }
 
-/// What of an invitation's hash tells it from others.
-pub(crate) fn short_hash(hash: &str) -> String {
-    hash.chars().take(SHORT).collect()
+/// What the partner API answered, put into words by `text`. An answer of another form than this version's isn't lost: it is
+/// shown as it came, because what was asked is done.
+pub(crate) fn read_or_shown<T: DeserializeOwned>(
+    answer: Value,
+    text: impl FnOnce(&T) -> String,
+) -> Page {
+    let text = match T::deserialize(&answer) {
+        Ok(read) => text(&read),
+        Err(_) => format!(
+            "Done. The partner API answers in another form than this version of `kingpin` knows:\n{answer:#}\n"
+        ),
+    };
+    Page { text, json: answer }
 }
 
 /// What provisional access was granted for: a request's id, or a claim under an invitation's hash.
@@ -63,6 +75,24 @@ pub(crate) fn wrapped(first: &str, indent: usize, text: &str) -> String {
     }
     lines.push('\n');
     lines
+}
+
+/// The cells of a row.
+pub(crate) fn row<const N: usize>(cells: [&str; N]) -> Vec<String> {
+    cells.map(str::to_owned).to_vec()
+}
+
+/// Rows in columns, indented; `none` if there are none.
+pub(crate) fn indented(rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    let indent = |mut row: Vec<String>| {
+        row[0].insert_str(0, "  ");
+        row
+    };
+    let rows: Vec<_> = rows.into_iter().map(indent).collect();
+    if rows.is_empty() {
+        return "  none\n".to_owned();
+    }
+    columns(&rows)
 }
 
 /// Rows in columns as wide as their widest cell; the last one as it comes.

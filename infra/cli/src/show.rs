@@ -1,13 +1,13 @@
 //! `fleet show`: a fleet as it stands, in codes.
 
-use fleet::{Due, Policy, Reason, SCHEMA, Standing, Timestamp};
+use api::{Fleet, Moment, Reason};
+use fleet::{Policy, Standing, Timestamp};
 use serde_json::{Value, json};
 use store::StoredRecord;
 
 use crate::{
-    json,
-    readable::{Page, columns, plain},
-    when::{clock, clock_and_distance, rfc3339},
+    readable::{Page, columns, indented, plain, row},
+    when::{clock, clock_and_distance},
     words::Words,
 };
 
@@ -20,29 +20,15 @@ pub(crate) fn page(stored: &StoredRecord, policy: &Policy, now: Timestamp) -> Pa
 
 /// What every command says of a fleet in JSON. `now` is the moment that it is about.
 pub(crate) fn json(stored: &StoredRecord, standing: &Standing, now: Timestamp) -> Value {
-    let facts = &stored.record.facts;
-    json!({
-        "fleet_ref": stored.fleet.as_str(),
-        "name": facts.name.as_ref().map(|name| name.value()),
-        "catena_fleet": facts.catena_fleet.as_ref().map(|id| id.value()),
-        "stage": standing.stage.as_str(),
-        "admission": json::admission(standing.admission),
-        "data_scopes": json::scopes(&standing.data_scopes),
-        "reasons": standing.reasons.iter().map(json::reason).collect::<Value>(),
-        "due": due(stored, standing).iter().map(json::due).collect::<Value>(),
-        "version": stored.version,
-        "schema": SCHEMA,
-        "as_of": rfc3339(now),
-    })
-}
-
-/// When to look at a fleet again, by what follows from its record or by what came besides.
-pub(crate) fn due(stored: &StoredRecord, standing: &Standing) -> Vec<Due> {
-    let mut due = standing.due.clone();
-    due.extend(stored.look);
-    due.sort();
-    due.dedup();
-    due
+    let due = stored.all_due(standing);
+    json!(Fleet::new(
+        &stored.fleet,
+        &stored.record,
+        stored.version,
+        standing,
+        &due,
+        now
+    ))
 }
 
 fn text(stored: &StoredRecord, standing: &Standing, now: Timestamp) -> String {
@@ -72,25 +58,27 @@ fn text(stored: &StoredRecord, standing: &Standing, now: Timestamp) -> String {
     if let Some(name) = &facts.name {
         rows.insert(1, row(["name", &plain(name.value())]));
     }
-    let reasons = standing
-        .reasons
-        .iter()
-        .map(|reason| reason_row(reason, now));
-    let due = due(stored, standing);
+    let why: Vec<Reason> = standing.reasons.iter().map(Reason::from).collect();
+    let due = stored.all_due(standing);
     let due = due
         .iter()
         .map(|due| row([due.why.as_str(), &clock_and_distance(due.at, now)]));
     format!(
         "{}\nreasons\n{}\ndue\n{}",
         columns(&rows),
-        table(reasons),
-        table(due)
+        reasons(&why, now),
+        indented(due)
     )
 }
 
+/// Reasons in codes, one a line.
+pub(crate) fn reasons(reasons: &[Reason], now: Timestamp) -> String {
+    indented(reasons.iter().map(|reason| reason_row(reason, now)))
+}
+
 fn reason_row(reason: &Reason, now: Timestamp) -> Vec<String> {
-    let time = |word: &str, at: Option<Timestamp>| {
-        at.map(|at| format!("{word} {}", clock_and_distance(at, now)))
+    let time = |word: &str, at: Option<Moment>| {
+        at.map(|at| format!("{word} {}", clock_and_distance(at.0, now)))
     };
     let parts = [
         reason.about.as_deref().map(plain),
@@ -99,21 +87,5 @@ fn reason_row(reason: &Reason, now: Timestamp) -> Vec<String> {
         time("until", reason.until),
     ];
     let parts: Vec<String> = parts.into_iter().flatten().collect();
-    row([reason.code.as_str(), &parts.join(", ")])
-}
-
-fn row<const N: usize>(cells: [&str; N]) -> Vec<String> {
-    cells.map(str::to_owned).to_vec()
-}
-
-fn table(rows: impl Iterator<Item = Vec<String>>) -> String {
-    let indent = |mut row: Vec<String>| {
-        row[0].insert_str(0, "  ");
-        row
-    };
-    let rows: Vec<_> = rows.map(indent).collect();
-    if rows.is_empty() {
-        return "  none\n".to_owned();
-    }
-    columns(&rows)
+    row([&plain(&reason.code), &parts.join(", ")])
 }

@@ -12,27 +12,23 @@ use aws_sdk_dynamodb::config::{Credentials, SharedCredentialsProvider};
 use aws_sdk_sqs::types::QueueAttributeName;
 use fleet::{FleetRef, Policy};
 use serde::Deserialize;
+use serde_json::Value;
 use startup::https;
 use store::{HistoryEntry, StoreError, Table};
 
 use crate::{args::Place, status::Depth};
 
-/// A stack that can be asked.
-#[derive(Debug)]
-pub(crate) struct Source {
-    pub(crate) table: Table,
-    pub(crate) policy: Policy,
+/// A stack that was found: what it says of itself, and how AWS is called there.
+pub(crate) struct Found {
+    pub(crate) config: SdkConfig,
     /// What it is called and where it is.
     pub(crate) place: String,
-    table_name: String,
-    sqs: aws_sdk_sqs::Client,
-    events_url: String,
-    dead_letters_url: String,
     /// Who mends it if it doesn't answer: the one who started it, or the one who has the credentials.
-    is_local: bool,
+    pub(crate) is_local: bool,
+    outputs: Vec<(String, String)>,
 }
 
-impl Source {
+impl Found {
     /// The stack that the arguments name, else `KINGPIN_STACK`, else the local one of this folder or of one above it.
     pub(crate) async fn find(place: &Place) -> Result<Self> {
         let named = std::env::var("KINGPIN_STACK").ok();
@@ -57,18 +53,16 @@ impl Source {
         let credentials = Credentials::new("test", "test", None, None, "local");
         let config = loader()
             .region(Region::new(described.region.clone()))
-            .endpoint_url(described.aws_endpoint_url)
+            .endpoint_url(&described.aws_endpoint_url)
             .credentials_provider(SharedCredentialsProvider::new(credentials))
             .load()
             .await;
-        let stack = Stack {
-            table_name: described.table_name,
-            policy: described.policy,
-            events_url: described.events_queue_url,
-            dead_letters_url: described.events_dlq_url,
-        };
-        let place = format!("local stack {} of {shown}", described.stack_name);
-        Ok(Self::new(&config, stack, place, true))
+        Ok(Self {
+            config,
+            place: format!("local stack {} of {shown}", described.stack_name),
+            is_local: true,
+            outputs: described.outputs(),
+        })
     }
 
     async fn deployed(name: &str, place: &Place) -> Result<Self> {
@@ -92,41 +86,76 @@ impl Source {
             .await
             .map_err(|error| failed("look up", &place, &error, false))?;
         let outputs = answer.stacks().iter().flat_map(|stack| stack.outputs());
-        let outputs: Vec<(&str, &str)> = outputs
-            .filter_map(|output| output.output_key().zip(output.output_value()))
+        let outputs = outputs.filter_map(|output| output.output_key().zip(output.output_value()));
+        let outputs = outputs
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .collect();
-        let output = |wanted: &str| {
-            let found = outputs.iter().find(|(name, _)| *name == wanted);
-            let found = found.map(|(_, value)| (*value).to_owned());
-            found.ok_or_else(|| {
-                anyhow!("{place} has no output {wanted}: it is none of Kingpin's, or was deployed from an older template")
-            })
-        };
-        let policy = output("Policy")?;
-        let policy = serde_json::from_str(&policy).with_context(|| {
-            format!("the policy of {place} isn't one of this version; use the `kingpin` that belongs to its template")
-        })?;
-        let stack = Stack {
-            table_name: output("TableName")?,
-            policy,
-            events_url: output("EventsQueueUrl")?,
-            dead_letters_url: output("EventsDeadLetterQueueUrl")?,
-        };
-        Ok(Self::new(&config, stack, place, false))
+        Ok(Self {
+            config,
+            place,
+            is_local: false,
+            outputs,
+        })
     }
 
-    fn new(config: &SdkConfig, stack: Stack, place: String, is_local: bool) -> Self {
-        let client = aws_sdk_dynamodb::Client::new(config);
-        Self {
-            table: Table::new(client, &stack.table_name),
-            policy: stack.policy,
-            place,
-            table_name: stack.table_name,
-            sqs: aws_sdk_sqs::Client::new(config),
-            events_url: stack.events_url,
-            dead_letters_url: stack.dead_letters_url,
-            is_local,
-        }
+    /// What the stack says of itself under a name. The error says what to do about a stack that doesn't.
+    pub(crate) fn output(&self, wanted: &str) -> Result<String> {
+        let found = self.outputs.iter().find(|(name, _)| name == wanted);
+        let found = found.map(|(_, value)| value.clone());
+        found.ok_or_else(|| missing(&self.place, wanted, self.is_local))
+    }
+
+    fn policy(&self) -> Result<Policy> {
+        serde_json::from_str(&self.output("Policy")?).with_context(|| {
+            format!(
+                "the policy of {} isn't one of this version; use the `kingpin` that belongs to its template",
+                self.place
+            )
+        })
+    }
+}
+
+fn missing(place: &str, output: &str, is_local: bool) -> anyhow::Error {
+    if is_local {
+        return anyhow!(
+            "the description of {place} lacks {output}: an older version started it; start it again with `cargo xtask up`"
+        );
+    }
+    anyhow!(
+        "{place} has no output {output}: it is none of Kingpin's, or was deployed from an older template\n\
+         Check the stack's name; if it is the right one, deploy the template that belongs to this `kingpin`."
+    )
+}
+
+/// A stack whose table and queues can be asked.
+#[derive(Debug)]
+pub(crate) struct Source {
+    pub(crate) table: Table,
+    pub(crate) policy: Policy,
+    /// What it is called and where it is.
+    pub(crate) place: String,
+    table_name: String,
+    sqs: aws_sdk_sqs::Client,
+    events_url: String,
+    dead_letters_url: String,
+    is_local: bool,
+}
+
+impl Source {
+    /// The table and the queues of a stack.
+    pub(crate) fn of(found: &Found) -> Result<Self> {
+        let client = aws_sdk_dynamodb::Client::new(&found.config);
+        let table_name = found.output("TableName")?;
+        Ok(Self {
+            table: Table::new(client, &table_name),
+            policy: found.policy()?,
+            place: found.place.clone(),
+            table_name,
+            sqs: aws_sdk_sqs::Client::new(&found.config),
+            events_url: found.output("EventsQueueUrl")?,
+            dead_letters_url: found.output("EventsDeadLetterQueueUrl")?,
+            is_local: found.is_local,
+        })
     }
 
     /// What led to a fleet's record.
@@ -141,7 +170,9 @@ impl Source {
             StoreError::NewerSchema { .. } => {
                 anyhow!("{error}; use the `kingpin` of the version that wrote it")
             }
-            StoreError::TooLarge { .. } | StoreError::Damaged { .. } => error.into(),
+            StoreError::TooLarge { .. } | StoreError::Damaged { .. } | StoreError::Panicked(_) => {
+                error.into()
+            }
             StoreError::Unavailable { .. } | StoreError::Refused { .. } => {
                 let place = format!("table {} of {}", self.table_name, self.place);
                 failed(tried, &place, &error, self.is_local)
@@ -186,14 +217,6 @@ impl Source {
     }
 }
 
-/// What is needed of a stack.
-struct Stack {
-    table_name: String,
-    policy: Policy,
-    events_url: String,
-    dead_letters_url: String,
-}
-
 /// What is needed of `stack.json`.
 #[derive(Deserialize)]
 struct Described {
@@ -203,7 +226,26 @@ struct Described {
     table_name: String,
     events_queue_url: String,
     events_dlq_url: String,
-    policy: Policy,
+    policy: Value,
+    /// Descriptions of older versions are without.
+    partner_api_url: Option<String>,
+}
+
+impl Described {
+    /// The same by the names that a deployed stack has for it.
+    fn outputs(self) -> Vec<(String, String)> {
+        let outputs = [
+            ("TableName", Some(self.table_name)),
+            ("Policy", Some(self.policy.to_string())),
+            ("EventsQueueUrl", Some(self.events_queue_url)),
+            ("EventsDeadLetterQueueUrl", Some(self.events_dlq_url)),
+            ("PartnerApiUrl", self.partner_api_url),
+        ];
+        let outputs = outputs.into_iter();
+        outputs
+            .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+            .collect()
+    }
 }
 
 /// A person waits: long enough for a slow network, and not for ever.
@@ -230,7 +272,7 @@ fn described_above(folder: &Path) -> Result<PathBuf> {
 }
 
 /// What AWS said, in whose words it is, and who can mend it.
-fn failed(tried: &str, place: &str, error: &dyn Error, is_local: bool) -> anyhow::Error {
+pub(crate) fn failed(tried: &str, place: &str, error: &dyn Error, is_local: bool) -> anyhow::Error {
     let mut causes = Vec::new();
     let mut cause = Some(error);
     while let Some(error) = cause {
@@ -276,7 +318,7 @@ fn remedy(causes: &str, is_local: bool) -> &'static str {
     ]) {
         return "Check the stack's name, the region and the account: there is nothing like that.";
     }
-    if says(&["dispatch failure", "timeout", "timed out"]) {
+    if says(&["dispatch failure", "no connection", "timeout", "timed out"]) {
         return "Check the network and the region's name: AWS could not be reached there.";
     }
     "Check the stack's name, the region and the credentials."
@@ -286,6 +328,8 @@ const STACK_JSON: &str = "target/local/stack.json";
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -305,6 +349,30 @@ mod tests {
             told.contains("--stack") && told.contains("--local"),
             "{told}"
         );
+    }
+
+    #[test]
+    fn a_stack_without_an_output_is_told_from_one_that_is_not_ours() {
+        let described = json!({
+            "aws_endpoint_url": "http://127.0.0.1:1", "region": "us-east-1", "stack_name": "local", "table_name": "t",
+            "events_queue_url": "e", "events_dlq_url": "d", "policy": {}, "webhook_url": "w",
+        });
+        let older: Described = serde_json::from_value(described.clone()).unwrap();
+        assert!(
+            older
+                .outputs()
+                .iter()
+                .all(|(name, _)| name != "PartnerApiUrl")
+        );
+        let mut newer = described;
+        newer["partner_api_url"] = json!("http://127.0.0.1:2");
+        let newer: Described = serde_json::from_value(newer).unwrap();
+        let url = ("PartnerApiUrl".to_owned(), "http://127.0.0.1:2".to_owned());
+        assert!(newer.outputs().contains(&url));
+        let local = missing("local stack a", "PartnerApiUrl", true).to_string();
+        assert!(local.contains("cargo xtask up"), "{local}");
+        let deployed = missing("stack a in b", "PartnerApiUrl", false).to_string();
+        assert!(deployed.contains("deploy the template"), "{deployed}");
     }
 
     #[test]
@@ -338,6 +406,11 @@ mod tests {
                 "dispatch failure: io error: client error (Connect): dns error",
                 "network",
             ),
+            (
+                "no connection: client error (Connect): dns error",
+                "network",
+            ),
+            ("timed out connecting", "network"),
         ] {
             assert!(remedy(causes, false).contains(word), "{causes}");
             assert!(remedy(causes, true).contains("local stack"));

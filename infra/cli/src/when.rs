@@ -84,12 +84,9 @@ pub(crate) fn clock_and_distance(at: Timestamp, now: Timestamp) -> String {
     format!("{} ({})", clock(at), distance(at, now))
 }
 
-/// As JSON has it: RFC 3339, or the milliseconds if the calendar ends before.
+/// As JSON has it.
 pub(crate) fn rfc3339(at: Timestamp) -> Value {
-    match calendar(at).and_then(|time| time.format(&Rfc3339).ok()) {
-        Some(text) => json!(text),
-        None => json!(at.0),
-    }
+    json!(api::Moment(at))
 }
 
 /// `2 days ago`, `in 3 hours`, `now`.

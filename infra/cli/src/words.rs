@@ -5,8 +5,10 @@ use fleet::{
     IntegrationRequest, InvitationFact, Level, Override, Reason, Register, Stage, Timestamp, Why,
 };
 
+use api::short_hash;
+
 use crate::{
-    readable::{CLAIM, plain, quoted, short_hash, short_id},
+    readable::{CLAIM, plain, quoted, short_id},
     when::{clock, clock_and_distance},
 };
 
