@@ -96,6 +96,9 @@ impl<'a> Call<'a> {
                 format!("The body is no JSON: {error}."),
             )
         })?;
+        if !value.is_object() {
+            return Err(Refusal::field("(body)", "write a JSON object"));
+        }
         serde_path_to_error::deserialize(value).map_err(|error| {
             let path = error.path().to_string();
             let field = if path == "." { "(body)" } else { &path };

@@ -93,18 +93,12 @@ fn described(operation: Operation, path: &str, schemas: &mut SchemaGenerator) ->
     }
     let mut parameters = told.parameters;
     if path.contains("{fleet_ref}") {
-        let schema = match operation {
-            // Which references may be invited is narrower.
-            Operation::PutInvitation => {
-                json!({ "type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$" })
-            }
-            _ => json!({ "type": "string", "minLength": 1, "maxLength": 256 }),
-        };
         parameters.insert(
             0,
             json!({
-                "name": "fleet_ref", "in": "path", "required": true, "schema": schema,
-                "description": "The partner's own reference of the fleet", "example": "FLEET-42",
+                "name": "fleet_ref", "in": "path", "required": true,
+                "schema": { "type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$" },
+                "description": "The partner's own reference of the fleet. One that was invited without Kingpin may have another form; it is read all the same.", "example": "FLEET-42",
             }),
         );
     }
@@ -128,7 +122,7 @@ fn told(operation: Operation, schemas: &mut SchemaGenerator) -> Told {
         query(
             "cursor",
             "What an answer gave as `next_cursor`",
-            json!({ "type": "string" }),
+            json!({ "type": "string", "pattern": "^[A-Za-z0-9_-]+$" }),
         )
     };
     let size = || {

@@ -75,6 +75,7 @@ fn local(arguments: &[String]) -> Result<(), Error> {
         )));
     }
     tools::venv("local")?;
+    tools::venv("api")?;
     step::run(
         "build",
         // Always the whole workspace: another selection means other features, and so another build.
@@ -140,6 +141,7 @@ fn drill(arguments: &[String]) -> Result<(), Error> {
 /// `cargo test` of the workspace, with everything built that its tests run.
 fn built_tests(options: &[&str]) -> Result<Command, Error> {
     tools::venv("local")?;
+    tools::venv("api")?;
     step::run(
         "build",
         // With the functions' binaries, which `cargo test` alone would leave as they are.
@@ -155,7 +157,14 @@ fn built_tests(options: &[&str]) -> Result<Command, Error> {
 }
 
 /// The functions in `tests/end-to-end/src/drills.rs`.
-const DRILLS: [&str; 3] = ["shuffle", "conflicts", "crashes"];
+const DRILLS: [&str; 6] = [
+    "shuffle",
+    "conflicts",
+    "crashes",
+    "invitations",
+    "access",
+    "openapi",
+];
 const EXHAUSTIVE: &str = "--exhaustive";
 
 /// `cargo test` says how each of its programs went; this is all of them.
@@ -208,6 +217,9 @@ cargo xtask <command>
                                   times at once
              conflicts            1,000 events of one fleet while 200 others are onboarded
              crashes              500 fleets while the processor is killed at random moments
+             invitations          the partner API is killed before and after each of its calls
+             access               2,000 answers about access next to as many bare GetItems
+             openapi              schemathesis calls the partner API by its OpenAPI document
   check    formatting, lints, documentation, dependencies, template
              --list               what it consists of
              --only NAME,NAME     some of it

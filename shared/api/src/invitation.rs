@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{FieldProblem, Moment, Scopes};
 
-/// What a fleet is invited with, in Catena's words (contract 3.1). What is left out is left to the fleet.
+/// What a fleet is invited with, in Catena's words. What is left out is left to the fleet.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct InvitationRequest {
@@ -51,7 +51,7 @@ pub struct InvitationRequest {
     pub limit_tsps: Option<Vec<String>>,
     /// What is asked of the fleet: resource to level. Left out: what the stack asks of every fleet.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 100), extend("propertyNames" = { "pattern": "^[a-z][a-z0-9_]{0,63}$" }))]
+    #[schemars(extend("minProperties" = 1, "maxProperties" = 100, "propertyNames" = { "pattern": "^[a-z][a-z0-9_]{0,63}$" }))]
     pub permissions: Option<BTreeMap<String, Level>>,
 }
 

@@ -124,7 +124,7 @@ fn valid_until(standing: &Standing, now: Timestamp) -> Option<Moment> {
 #[serde(deny_unknown_fields)]
 pub struct AccessBatchRequest {
     /// Their references, each once.
-    #[schemars(length(min = 1, max = 100), inner(length(min = 1, max = 256)))]
+    #[schemars(length(min = 1, max = 100), inner(length(min = 1, max = 256)), extend("uniqueItems" = true))]
     pub fleet_refs: Vec<String>,
 }
 

@@ -180,7 +180,7 @@ impl Inviter {
                 Stands::Never if unsure.is_none() => return Err(InviteError::NeverInvited),
                 Stands::Deleted if unsure.is_none() => return Ok(()),
                 _ => {
-                    let asking = unsure.unwrap_or_default();
+                    let asking = unsure.unwrap_or_else(|| json!(TAKING_BACK));
                     if let Some(held) = self.hold(fleet, kept, asking).await? {
                         let done = self.take_back(&held).await;
                         return self.end(&held, done.map(|kept| (kept, ()))).await;
@@ -201,6 +201,10 @@ impl Inviter {
         let facts = &stored.record.facts;
         let newest = facts.newest_invitation()?;
         let open = &kept.open;
+        // Of an invitation that was made without Kingpin nothing else is known.
+        let ours = open.hash == newest_hash(facts);
+        let asked = open.asked.clone().filter(|_| ours);
+        let granted = open.granted.clone().filter(|_| ours);
         let link = open.link.as_ref().filter(|link| link_lives(link, now));
         Some(InvitationSummary {
             status: Stands::of(facts, now).as_str().to_owned(),
@@ -209,14 +213,8 @@ impl Inviter {
                 url: format!("{}/connect/{}", self.settings.public_base_url, link.id),
                 ends: Moment(link.ends),
             }),
-            asked: open
-                .asked
-                .clone()
-                .and_then(|it| serde_json::from_value(it).ok()),
-            granted: open
-                .granted
-                .clone()
-                .and_then(|it| serde_json::from_value(it).ok()),
+            asked: asked.and_then(|it| serde_json::from_value(it).ok()),
+            granted: granted.and_then(|it| serde_json::from_value(it).ok()),
         })
     }
 
@@ -610,6 +608,8 @@ fn new_link() -> Result<String, InviteError> {
     Ok(BASE64_URL_SAFE_NO_PAD.encode(bytes))
 }
 
+/// What is asked for by who takes an invitation back: nobody's request.
+const TAKING_BACK: &str = "(taking it back)";
 /// What a history calls an answer about an invitation.
 const TOLD_BY: &str = "api.invitation";
 /// The longest that Catena lets an invitation live (contract 3.1).

@@ -24,6 +24,7 @@ use time::OffsetDateTime;
 pub(crate) const KEY: &str = "local-signing-key-of-the-tests";
 pub(crate) const SECRET: &str = "keyring";
 pub(crate) const TABLE: &str = "table";
+const CATENA_SECRET: &str = "catena";
 
 pub(crate) struct Backend {
     pub(crate) aws: Aws,
@@ -71,11 +72,15 @@ impl Backend {
         backend.aws.dynamodb("CreateTable", table).await.unwrap();
         let keyring = json!({ "version": 1, "shared": KEY }).to_string();
         let secret = json!({ "Name": SECRET, "SecretString": keyring });
-        backend
-            .aws
-            .secrets_manager("CreateSecret", secret)
-            .await
-            .unwrap();
+        let credentials = json!({
+            "client_id": simulator::CLIENT_ID,
+            "client_secret": simulator::CLIENT_SECRET,
+        });
+        let catena = json!({ "Name": CATENA_SECRET, "SecretString": credentials.to_string() });
+        for secret in [secret, catena] {
+            let made = backend.aws.secrets_manager("CreateSecret", secret).await;
+            made.unwrap();
+        }
         backend
     }
 
@@ -121,6 +126,23 @@ impl Backend {
         );
         let binary = Options::default().binaries.join(package);
         Function::spawn(&binary, &all).await.unwrap()
+    }
+
+    /// Starts the partner API's real binary on a lane of its own, against a simulator of Catena. The lane is `partner-api`, or
+    /// what the settings say in `LANE`.
+    pub(crate) async fn partner_api(&self, catena: &str, settings: &[(&str, &str)]) -> Function {
+        let token_url = format!("{catena}{}", simulator::TOKEN_PATH);
+        let mut all = vec![
+            ("CATENA_API_URL", catena),
+            ("CATENA_TOKEN_URL", &token_url),
+            ("CATENA_SECRET_ID", CATENA_SECRET),
+            ("INVITATION_PERMISSIONS", "vehicle=read"),
+            ("PUBLIC_BASE_URL", "https://fleets.example.com"),
+        ];
+        all.extend(settings);
+        let lane = settings.iter().find(|(name, _)| *name == "LANE");
+        let lane = lane.map_or("partner-api", |(_, lane)| lane);
+        self.function_on(lane, "partner-api", &all).await
     }
 
     /// Replaces the keyring document.

@@ -10,21 +10,24 @@ use std::{
     time::{Duration, Instant},
 };
 
+use axum::http::Method;
 use catena::Instant as CatenaInstant;
+use futures_util::{StreamExt, stream};
 use local::wire::Fault;
 use queue::Message;
 use serde_json::{Value, json};
-use simulator::{Envelope, Fleet, events};
+use simulator::{Envelope, Fleet, Simulator, events};
 use time::OffsetDateTime;
 
 use crate::{
     backend::Backend,
     oracle,
+    partner::invitation_of,
     stack::{Running, assert_equal_to_oracle, fleets},
 };
 
 /// The short figure, or the long one for `cargo xtask drill`.
-fn scale(short: usize, long: usize) -> usize {
+pub(crate) fn scale(short: usize, long: usize) -> usize {
     let long_wanted = std::env::var_os("KINGPIN_DRILL").is_some_and(|form| form == "long");
     if long_wanted { long } else { short }
 }
@@ -317,3 +320,158 @@ fn body(envelope: &Envelope) -> String {
 
 /// Less than Lambda's, so that the drill doesn't wait for what was killed.
 const VISIBILITY: Duration = Duration::from_secs(8);
+
+/// The partner API is killed before and after the answer of each of its calls to AWS while it invites a fleet; so Catena may
+/// have answered or not, and any part of that may have been written down.
+#[tokio::test(flavor = "multi_thread")]
+async fn invitations() {
+    let backend = &Backend::start().await;
+    let start = Instant::now();
+    let catena = &Simulator::start(simulator::Config {
+        listen: None,
+        webhook_url: "http://127.0.0.1:9/".to_owned(),
+        signing_key: "nobody-listens-to-the-webhooks-here".to_owned(),
+    })
+    .await
+    .unwrap();
+    catena.set_events(false);
+    let status = |answer: &Value| answer["statusCode"].as_u64().unwrap();
+
+    // How many calls an invitation takes when nothing goes wrong.
+    let function = backend.partner_api(catena.url(), &[("LANE", "calm")]).await;
+    let calm = function.invoke(&invitation_of("CALM")).await.unwrap();
+    assert_eq!(status(&calm), 201, "{calm}");
+    let calls = backend.wire.count_all("calm");
+
+    let crash = async |(call, after): (u64, bool)| {
+        let fleet = format!("FLEET-{call}-{after}");
+        let lane = format!("crash-{call}-{after}");
+        let settings = [("LANE", lane.as_str())];
+        let function = backend.partner_api(catena.url(), &settings).await;
+        let fault = if after { Fault::HangAfter } else { Fault::Hang };
+        backend.wire.fault_after(call, &lane, "*", fault);
+        let reached = async {
+            while backend.wire.count_all(&lane) <= call {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        };
+        let event = invitation_of(&fleet);
+        tokio::select! {
+            answer = function.invoke(&event) => panic!("call {call} didn't hang: {answer:?}"),
+            () = reached => {}
+        }
+        drop(function);
+        backend.wire.heal_lane(&lane);
+        let function = backend.partner_api(catena.url(), &settings).await;
+        let healed = function.invoke(&event).await.unwrap();
+        let again = function.invoke(&event).await.unwrap();
+        let body: Value = serde_json::from_str(healed["body"].as_str().unwrap()).unwrap();
+        assert!([200, 201].contains(&status(&healed)), "{fleet}: {healed}");
+        assert_eq!(status(&again), 200, "{fleet}: {again}");
+        body["outcome"].as_str().unwrap().to_owned()
+    };
+    let points = (0..calls).flat_map(|call| [(call, false), (call, true)]);
+    let crashes: Vec<_> = points.map(crash).collect();
+    let kills = crashes.len();
+    let outcomes: Vec<String> = stream::iter(crashes).buffer_unordered(6).collect().await;
+    let posts = catena.api_calls();
+    let posts = posts
+        .iter()
+        .filter(|it| it.method == "POST" && it.path != simulator::TOKEN_PATH);
+    assert_eq!(posts.count(), kills + 1, "some fleet was invited twice");
+    let mut counts = BTreeMap::<String, usize>::new();
+    for outcome in outcomes {
+        *counts.entry(outcome).or_default() += 1;
+    }
+    assert!(
+        counts.contains_key("adopted") && counts.contains_key("created"),
+        "{counts:?}"
+    );
+    println!(
+        "invitations: {kills} kills, before and after the answer of each of {calls} calls: each fleet was invited by one call to \
+         Catena, and the next PUT found it: {counts:?}; {:.0} s",
+        start.elapsed().as_secs_f64()
+    );
+}
+
+/// `access` under load, next to a bare `GetItem` of the same records under the same load.
+#[tokio::test(flavor = "multi_thread")]
+async fn access() {
+    let running = Running::start(&[]).await;
+    let start = Instant::now();
+    let fleets = fleets(scale(20, 100));
+    let events: Vec<Envelope> = fleets.iter().flat_map(events::onboarding).collect();
+    running.deliver(&events, false).await;
+    running.settled(Duration::from_secs(120)).await;
+
+    let partner = running.partner();
+    let table = running.stack.table().unwrap();
+    let calls = scale(200, 2_000);
+    let fleet = |call: usize| fleets[call % fleets.len()].fleet_ref.as_str();
+    let access = async |call: usize| {
+        let path = format!("/fleets/{}/access", fleet(call));
+        let answer = partner.send(Method::GET, &path, None).await.unwrap();
+        assert_eq!(answer.json().unwrap()["stage"], "connected");
+    };
+    let get = async |call: usize| {
+        let pk = format!("FLEET#{}", fleet(call));
+        let key = json!({ "pk": { "S": pk }, "sk": { "S": "RECORD" } });
+        let get = json!({ "TableName": table, "Key": key, "ConsistentRead": true });
+        let found = running.stack.aws.dynamodb("GetItem", get).await.unwrap();
+        assert_eq!(found["Item"]["stage"]["S"], "connected");
+    };
+    // Both once before, so that neither pays for a cold start.
+    access(0).await;
+    get(0).await;
+    let lane = || running.stack.wire.count_all("partner-api");
+    let before = lane();
+    let access = latencies(calls, access).await;
+    let requests = lane() - before;
+    let get = latencies(calls, get).await;
+    // One strong read each, and nothing else: the SDK may repeat one that was slow.
+    assert!(
+        (calls as u64..calls as u64 + 10).contains(&requests),
+        "{calls} calls made {requests} requests"
+    );
+    let at =
+        |sorted: &[Duration], percent: usize| sorted[(sorted.len() * percent).div_ceil(100) - 1];
+    let ms = |time: Duration| time.as_secs_f64() * 1000.0;
+    let told = |name: &str, percent: usize| {
+        let (access, get) = (at(&access, percent), at(&get, percent));
+        let ratio = access.as_secs_f64() / get.as_secs_f64();
+        format!(
+            "{name} {:.1} ms to {:.1} ms: {ratio:.1} times",
+            ms(access),
+            ms(get)
+        )
+    };
+    println!(
+        "access: {calls} calls, {LOAD} at once, next to as many bare GetItems; {}; {}; {requests} requests to DynamoDB; {:.0} s",
+        told("p50", 50),
+        told("p99", 99),
+        start.elapsed().as_secs_f64()
+    );
+}
+
+/// The partner API against its OpenAPI document.
+#[tokio::test(flavor = "multi_thread")]
+async fn openapi() {
+    crate::openapi::run().await;
+}
+
+/// How long each of some calls took, sorted.
+async fn latencies(calls: usize, call: impl AsyncFn(usize)) -> Vec<Duration> {
+    let timed = async |number| {
+        let start = Instant::now();
+        call(number).await;
+        start.elapsed()
+    };
+    let timed = (0..calls).map(timed);
+    let mut latencies: Vec<_> = stream::iter(timed).buffer_unordered(LOAD).collect().await;
+    latencies.sort_unstable();
+    latencies
+}
+
+/// Calls at once.
+const LOAD: usize = 8;

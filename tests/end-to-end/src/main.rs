@@ -9,12 +9,15 @@
 mod answers;
 mod backend;
 mod batches;
+mod catena;
 mod cli;
 mod cost;
 mod drills;
 mod keys;
+mod openapi;
 mod oracle;
 mod orders;
+mod partner;
 mod stack;
 mod table;
 mod translations;

@@ -7,7 +7,9 @@ use std::{
 
 use fleet::{Facts, Policy};
 use futures_util::{StreamExt, stream};
-use local::{Options, Stack, template::Template, wire::Fault};
+use local::{
+    Options, Stack, authorization::USERS, signed::Signed, template::Template, wire::Fault,
+};
 use serde_json::{Value, json};
 use simulator::{Envelope, Faults, Fleet, Outcome, Scenario, events};
 use store::HistoryEntry;
@@ -39,6 +41,11 @@ impl Running {
             stack,
             _folder: folder,
         }
+    }
+
+    /// The partner API, as the partner's platform calls it.
+    pub(crate) fn partner(&self) -> Signed {
+        Signed::user(self.stack.url(""), &USERS[0]).unwrap()
     }
 
     pub(crate) async fn items(&self) -> Vec<Value> {
@@ -188,12 +195,16 @@ async fn shuffled_and_repeated_events_give_the_oracles_records_and_leak_nothing(
     );
     assert_eq!(running.dead_letters().await, 0);
 
-    assert_roles_allow_what_is_called_and_no_more(&running.stack);
+    let roles = [
+        ("webhook-ingest", "WebhookIngestRole"),
+        ("event-processor", "EventProcessorRole"),
+    ];
+    assert_roles_allow_what_is_called_and_no_more(&running.stack, &roles);
     assert_nothing_secret_rests(&running, &fleets).await;
 }
 
 /// Some actions of a role are called by Lambda itself: polling the queue and writing logs.
-fn assert_roles_allow_what_is_called_and_no_more(stack: &Stack) {
+pub(crate) fn assert_roles_allow_what_is_called_and_no_more(stack: &Stack, roles: &[(&str, &str)]) {
     let lambda = [
         "logs:CreateLogStream",
         "logs:PutLogEvents",
@@ -202,11 +213,8 @@ fn assert_roles_allow_what_is_called_and_no_more(stack: &Stack) {
         "sqs:ReceiveMessage",
     ];
     let template = Template::read(&Options::default().template).unwrap();
-    for (package, role) in [
-        ("webhook-ingest", "WebhookIngestRole"),
-        ("event-processor", "EventProcessorRole"),
-    ] {
-        let policies = &template.json()["Resources"][role]["Properties"]["Policies"];
+    for (package, role) in roles {
+        let policies = &template.json()["Resources"][*role]["Properties"]["Policies"];
         let statements = policies
             .as_array()
             .unwrap()

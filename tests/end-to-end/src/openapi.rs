@@ -1,0 +1,104 @@
+//! The partner API against its OpenAPI document, by schemathesis: no server error, no undocumented answer.
+
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use axum::http::Method;
+use local::{Options, aws, stack::root};
+use serde_json::json;
+
+use crate::{drills::scale, stack::Running};
+
+/// What is checked of each answer. Not `unsupported_method`: API Gateway answers 404, not 405, to a method that no route has. Nor
+/// `positive_data_acceptance`: no schema says which cursors were given out, and which times lie ahead.
+const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,\
+                      response_schema_conformance,negative_data_rejection";
+
+pub(crate) async fn run() {
+    let schemathesis = Options::default().tools.join("api/bin/st");
+    if !schemathesis.exists() {
+        assert!(
+            std::env::var_os("CI").is_none(),
+            "schemathesis is missing: `cargo xtask test` installs it"
+        );
+        #[expect(clippy::print_stderr, reason = "skipped loudly")]
+        {
+            eprintln!(
+                "SKIPPED: schemathesis isn't installed; `cargo xtask test` installs it below target/tools/api"
+            );
+        }
+        return;
+    }
+    let running = Running::start(&[]).await;
+    let partner = running.partner();
+    // The fleet of the document's examples.
+    let path = "/fleets/FLEET-42/invitation";
+    let invited = partner
+        .send(Method::PUT, path, Some(json!({})))
+        .await
+        .unwrap();
+    assert_eq!(invited.status, 201);
+
+    let folder = tempfile::tempdir().unwrap();
+    let answers = folder.path().join("answers.json");
+    let root = root();
+    let mut command = Command::new(schemathesis);
+    command
+        .current_dir(folder.path())
+        .args(["run", "--url", &running.stack.url(""), "--checks", CHECKS])
+        .args(["--phases", "examples,coverage,fuzzing", "--seed", "7"])
+        .args(["--max-examples", &scale(15, 300).to_string()])
+        .args([
+            "--request-timeout",
+            "30",
+            "--generation-database",
+            "none",
+            "--no-color",
+        ])
+        .arg(root.join("functions/partner-api/openapi.json"))
+        .env(
+            "SCHEMATHESIS_HOOKS",
+            root.join("tests/end-to-end/openapi/hooks.py"),
+        )
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .envs(aws::CREDENTIALS)
+        .env("AWS_REGION", aws::REGION)
+        .env("ANSWERS", &answers)
+        .stdin(Stdio::null());
+    let found = tokio::task::spawn_blocking(move || command.output()).await;
+    let found = found.unwrap().unwrap();
+    let said = String::from_utf8_lossy(&found.stdout);
+    assert!(
+        found.status.success(),
+        "{said}\n{}",
+        String::from_utf8_lossy(&found.stderr)
+    );
+    let answers = read(&answers);
+    for (operation, answers) in &answers {
+        let good: u64 = answers
+            .iter()
+            .filter(|(status, _)| status.starts_with('2'))
+            .map(|(_, n)| n)
+            .sum();
+        assert!(
+            good > 0,
+            "{operation} was never answered 2xx: {answers:?}\n{said}"
+        );
+    }
+    assert_eq!(
+        answers.len(),
+        partner_api::Operation::ALL.len(),
+        "{answers:?}"
+    );
+    let calls: u64 = answers.values().flat_map(BTreeMap::values).sum();
+    println!(
+        "openapi: schemathesis made {calls} calls; answers by operation and status: {answers:?}"
+    );
+}
+
+fn read(file: &Path) -> BTreeMap<String, BTreeMap<String, u64>> {
+    serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap()
+}
