@@ -1,5 +1,5 @@
-//! The demonstration: fleets walk from an invitation to flowing data, and what became of every
-//! delivery is told.
+//! The demonstration: fleets are invited by the partner API and walk from there to flowing data,
+//! and what became of every delivery is told.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -9,8 +9,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use local::Stack;
+use local::authorization::USERS;
+use local::signed::Signed;
+use reqwest::Method;
 use serde_json::{Value, json};
-use simulator::{Report, ResponseTimes, Scenario};
+use simulator::{Outcome, Report, ResponseTimes, Scenario};
+use uuid::Uuid;
 
 use crate::shown;
 
@@ -18,23 +22,84 @@ use crate::shown;
 /// nothing is left behind.
 pub(crate) async fn run(stack: &Stack, fleets: usize) -> Result<()> {
     println!(
-        "\n{fleets} fleets: created, viewed, accepted, share agreement, connection, fleet connection;"
+        "\n{fleets} fleets: invited, viewed, accepted, share agreement, connection, fleet connection;"
     );
     println!("10 % of the deliveries repeated, 10 % of the events overtaken\n");
+    // Signed by AWS's own signer, as a partner's platform signs its calls.
+    let partner = Signed::user(stack.url(""), &USERS[0])?;
     let start = Instant::now();
-    let scenario = Scenario::onboarding(fleets).repeat(0.10).overtake(0.10);
-    let report = stack.simulator.run(&scenario).await;
+    let invited = invite(&partner, fleets).await?;
+    stack.simulator.idle().await;
+    let told = stack.simulator.deliveries();
+    let told = told
+        .iter()
+        .filter(|it| it.outcome == Outcome::Accepted)
+        .count();
+    anyhow::ensure!(
+        told == fleets,
+        "{told} of {fleets} invitations were told by webhook"
+    );
+    println!(
+        "{:.<44} {:>8}",
+        "invite by the partner API",
+        shown(start.elapsed())
+    );
+    let start = Instant::now();
+    let scenario = Scenario::invited(invited.clone())
+        .repeat(0.10)
+        .overtake(0.10);
+    let report = stack.simulator.try_run(&scenario).await?;
     println!("{:.<44} {:>8}", "deliver", shown(start.elapsed()));
     let start = Instant::now();
     let settled = settle(stack, &report).await?;
     println!("{:.<44} {:>8}", "process the rest", shown(start.elapsed()));
 
     let items = items(stack).await?;
-    let counts = Counts::read(stack, &report, &items).await?;
-    print!("\n{}", table(&report, &items));
+    let counts = Counts::read(stack, &report, told, &items).await?;
+    print!("\n{}", table(&access(&partner, &invited).await?, &items));
     print!("\n{}", counts.told());
     settled?;
     counts.verdict(&report, &items, &stack.last_logs_folder())
+}
+
+/// Invites fleets, each once more than needed: that costs no call to Catena.
+async fn invite(partner: &Signed, fleets: usize) -> Result<Vec<String>> {
+    let run = Uuid::new_v4().simple().to_string();
+    let mut invited = Vec::new();
+    for number in 1..=fleets {
+        let fleet = format!("FLEET-{}-{number:03}", &run[..8]);
+        let path = format!("/fleets/{fleet}/invitation");
+        for expected in ["created", "unchanged"] {
+            let body = json!({"fleet_name": format!("Demo fleet {number}")});
+            let answer = partner.send(Method::PUT, &path, Some(body)).await?;
+            let answer = answer.json()?;
+            anyhow::ensure!(
+                answer["outcome"] == expected,
+                "fleet {fleet} should be {expected}, but the partner API answered {answer}"
+            );
+        }
+        invited.push(fleet);
+    }
+    Ok(invited)
+}
+
+/// What the partner API says of some fleets.
+async fn access(partner: &Signed, fleets: &[String]) -> Result<Vec<Value>> {
+    let mut all = Vec::new();
+    for some in fleets.chunks(100) {
+        let body = json!({ "fleet_refs": some });
+        let answer = partner
+            .send(Method::POST, "/access/batch", Some(body))
+            .await?;
+        let answer = answer.json()?;
+        let found = answer["fleets"].as_array();
+        all.extend(
+            found
+                .with_context(|| format!("no fleets in {answer}"))?
+                .clone(),
+        );
+    }
+    Ok(all)
 }
 
 /// Waits until every accepted delivery has an outcome and the queue is empty. The inner result is
@@ -51,7 +116,7 @@ async fn settle(stack: &Stack, report: &Report) -> Result<Result<()>> {
             .iter()
             .filter_map(|outcome| processor.get(*outcome))
             .sum();
-        let seen = queued >= report.accepted as u64;
+        let seen = queued >= (report.accepted + report.fleets.len()) as u64;
         if progress {
             print!("\r{done} of {queued} processed, {waiting} in the queue   ");
             let _ = std::io::stdout().flush();
@@ -93,7 +158,8 @@ struct Counts {
 }
 
 impl Counts {
-    async fn read(stack: &Stack, report: &Report, items: &[Item]) -> Result<Self> {
+    /// `invited` deliveries told of the invitations, before the scenario.
+    async fn read(stack: &Stack, report: &Report, invited: usize, items: &[Item]) -> Result<Self> {
         let mut latencies: Vec<u64> = stack
             .log_records("event-processor")
             .iter()
@@ -109,8 +175,8 @@ impl Counts {
         Ok(Self {
             ingest: outcomes(stack, "webhook-ingest"),
             processor,
-            delivered: report.deliveries as u64,
-            accepted: report.accepted as u64,
+            delivered: (report.deliveries + invited) as u64,
+            accepted: (report.accepted + invited) as u64,
             repeated: report.repeated as u64,
             overtaken: report.overtaken as u64,
             refused: report.refused as u64,
@@ -263,34 +329,30 @@ fn record<'a>(items: &'a [Item], fleet_ref: &str) -> Option<&'a Item> {
         .find(|item| item.sk == "RECORD" && item.pk.strip_prefix("FLEET#") == Some(fleet_ref))
 }
 
-fn table(report: &Report, items: &[Item]) -> String {
-    let width = report
-        .fleets
-        .iter()
-        .map(|fleet| fleet.fleet_ref.len())
-        .max()
-        .unwrap_or(5)
-        .max(5);
-    let mut text = format!(
-        "{:<width$}  {:<13}{:>7}  {:>11}\n",
-        "fleet", "stage", "version", "connections"
+fn table(fleets: &[Value], items: &[Item]) -> String {
+    let text = |value: &Value| value.as_str().unwrap_or("?").to_owned();
+    let width = fleets.iter().map(|fleet| text(&fleet["fleet_ref"]).len());
+    let width = width.max().unwrap_or(5);
+    let mut table = format!(
+        "{:<width$}  {:<13}{:<11}{:>7}  {:>11}\n",
+        "fleet", "stage", "admission", "version", "connections"
     );
-    for fleet in &report.fleets {
-        let name = &fleet.fleet_ref;
-        let _ = match record(items, name) {
-            Some(item) => writeln!(
-                text,
-                "{name:<width$}  {:<13}{:>7}  {:>11}",
-                item.text("stage"),
-                item.text("version"),
-                item.facts()["connections"]
-                    .as_object()
-                    .map_or(0, serde_json::Map::len),
-            ),
-            None => writeln!(text, "{name:<width$}  (no record)"),
-        };
+    for fleet in fleets {
+        let name = text(&fleet["fleet_ref"]);
+        let item = record(items, &name);
+        let connections = item.map(Item::facts);
+        let connections =
+            connections.and_then(|facts| Some(facts["connections"].as_object()?.len()));
+        let _ = writeln!(
+            table,
+            "{name:<width$}  {:<13}{:<11}{:>7}  {:>11}",
+            text(&fleet["stage"]),
+            text(&fleet["admission"]["kind"]),
+            item.map_or("?", |item| item.text("version")),
+            connections.unwrap_or_default(),
+        );
     }
-    text
+    table
 }
 
 fn outcomes(stack: &Stack, package: &str) -> BTreeMap<String, u64> {

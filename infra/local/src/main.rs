@@ -96,6 +96,7 @@ async fn wait(stack: &Stack) {
     println!(
         r#"
 webhook    {webhook}
+API        {api}  (sign with `curl --aws-sigv4 aws:amz:us-east-1:execute-api --user test:test`)
 simulator  {simulator}  (GET it for what it can do)
 local AWS  {aws}
 described  {stack_json}
@@ -115,6 +116,7 @@ What became of it:
 Ctrl-C ends it."#,
         kingpin = Options::default().binaries.join("kingpin").display(),
         webhook = stack.webhook_url(),
+        api = stack.url(""),
         simulator = stack.simulator.url(),
         aws = stack.aws.endpoint(),
         logs = stack.logs_folder().display(),

@@ -1,17 +1,17 @@
 //! The simulator over HTTP, for people and for tests in other processes.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex, PoisonError},
 };
 
 use axum::{
     Router,
     body::Bytes,
-    extract::State,
+    extract::{Path, State},
     http::{StatusCode, header},
     response::{IntoResponse, Response},
-    routing::{get, post, put},
+    routing::{delete, get, post, put},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
@@ -23,6 +23,9 @@ use crate::{
     events,
     faults::Faults,
     fleet::Fleet,
+    organisation::{
+        Act, ApiFault, CLIENT_ID, CLIENT_SECRET, FleetError, Level, Organisation, Refresh,
+    },
     scenario,
     webhooks::{Outcome, Webhooks},
 };
@@ -30,14 +33,22 @@ use crate::{
 /// What the handlers share.
 struct Control {
     webhooks: Arc<Webhooks>,
+    organisation: Arc<Organisation>,
     /// Made-up fleets by `fleet_ref`, so that single events of one fleet belong together.
     fleets: Mutex<HashMap<String, Fleet>>,
 }
 
 type Shared = State<Arc<Control>>;
 
-pub(crate) fn router(webhooks: Arc<Webhooks>, url: &str) -> Router {
-    let help = HELP.replace("{url}", url);
+pub(crate) fn router(
+    webhooks: Arc<Webhooks>,
+    organisation: Arc<Organisation>,
+    url: &str,
+) -> Router {
+    let help = HELP
+        .replace("{url}", url)
+        .replace("{client_id}", CLIENT_ID)
+        .replace("{client_secret}", CLIENT_SECRET);
     Router::new()
         .route("/", get(async || help))
         .route("/scenarios", post(run_scenario))
@@ -45,16 +56,28 @@ pub(crate) fn router(webhooks: Arc<Webhooks>, url: &str) -> Router {
         .route("/dead-letters", get(dead_letters))
         .route("/replay", post(replay))
         .route("/signing-key", put(set_key))
+        .route("/idle", get(idle))
+        .route("/invitations/{fleet_ref}", get(invitation))
+        .route("/invitations/{fleet_ref}/{act}", post(fleet_acts))
+        .route("/integration-requests", put(put_integration_request))
+        .route("/api-calls", get(api_calls).delete(clear_api_calls))
+        .route(
+            "/api-faults",
+            get(api_faults).post(add_api_fault).delete(clear_api_faults),
+        )
+        .route("/tokens", delete(revoke_tokens))
+        .route("/settings", put(change_settings))
         .with_state(Arc::new(Control {
             webhooks,
+            organisation,
             fleets: Mutex::default(),
         }))
 }
 
 async fn run_scenario(State(control): Shared, body: Bytes) -> Result<Response, Unusable> {
-    Ok(answer(
-        &scenario::run(&control.webhooks, &read(&body)?).await,
-    ))
+    let scenario = read(&body)?;
+    let report = scenario::run(&control.webhooks, &control.organisation, &scenario).await;
+    Ok(answer(&report?))
 }
 
 async fn deliver(State(control): Shared, body: Bytes) -> Result<Response, Unusable> {
@@ -117,6 +140,127 @@ async fn set_key(State(control): Shared, body: Bytes) -> Result<StatusCode, Unus
     Ok(StatusCode::NO_CONTENT)
 }
 
+async fn idle(State(control): Shared) -> StatusCode {
+    control.organisation.idle().await;
+    StatusCode::NO_CONTENT
+}
+
+async fn invitation(
+    State(control): Shared,
+    Path(fleet_ref): Path<String>,
+) -> Result<Response, Unusable> {
+    let found = control.organisation.invitation(&fleet_ref);
+    let found = found.ok_or(FleetError::Unknown(fleet_ref))?;
+    Ok(answer(&found.read))
+}
+
+async fn fleet_acts(
+    State(control): Shared,
+    Path((fleet_ref, act)): Path<(String, String)>,
+    body: Bytes,
+) -> Result<Response, Unusable> {
+    let act = match act.as_str() {
+        "view" => Act::View,
+        "accept" => Act::Accept,
+        "decline" => {
+            let Declined { decline_reason } = read(&body)?;
+            Act::Decline { decline_reason }
+        }
+        "expire" => Act::Expire,
+        other => {
+            return Err(Unusable(format!(
+                "{other}: a fleet can `view`, `accept` or `decline`, time can `expire`"
+            )));
+        }
+    };
+    control.organisation.fleet_acts(&fleet_ref, &act)?;
+    invitation(State(control), Path(fleet_ref)).await
+}
+
+async fn put_integration_request(
+    State(control): Shared,
+    body: Bytes,
+) -> Result<Response, Unusable> {
+    let request = control.organisation.put_integration_request(read(&body)?)?;
+    Ok(answer(&request))
+}
+
+async fn api_calls(State(control): Shared) -> Response {
+    answer(&json!({
+        "calls": control.organisation.calls(),
+        "most_in_flight": control.organisation.most_calls_in_flight(),
+    }))
+}
+
+async fn clear_api_calls(State(control): Shared) -> StatusCode {
+    control.organisation.clear_calls();
+    StatusCode::NO_CONTENT
+}
+
+async fn api_faults(State(control): Shared) -> Response {
+    answer(&control.organisation.faults())
+}
+
+async fn add_api_fault(State(control): Shared, body: Bytes) -> Result<StatusCode, Unusable> {
+    control.organisation.add_fault(read::<ApiFault>(&body)?);
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn clear_api_faults(State(control): Shared) -> StatusCode {
+    control.organisation.clear_faults();
+    StatusCode::NO_CONTENT
+}
+
+async fn revoke_tokens(State(control): Shared) -> StatusCode {
+    control.organisation.revoke_tokens();
+    StatusCode::NO_CONTENT
+}
+
+async fn change_settings(State(control): Shared, body: Bytes) -> Result<StatusCode, Unusable> {
+    let NewSettings {
+        events,
+        refresh,
+        default_permissions,
+        token_lifetime,
+        token_permissions,
+    } = read(&body)?;
+    let lifetime = token_lifetime.map(std::time::Duration::try_from_secs_f64);
+    let lifetime = lifetime
+        .transpose()
+        .map_err(|error| Unusable(format!("token_lifetime: {error}")))?;
+    let organisation = &control.organisation;
+    organisation.change_settings(|settings| {
+        settings.events = events.unwrap_or(settings.events);
+        settings.refresh = refresh.unwrap_or(settings.refresh);
+        settings.default_permissions = default_permissions.unwrap_or(settings.default_permissions);
+    });
+    if let Some(lifetime) = lifetime {
+        organisation.set_token_lifetime(lifetime);
+    }
+    if let Some(permissions) = token_permissions {
+        organisation.set_token_permissions(permissions);
+    }
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// What is left out stays.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewSettings {
+    events: Option<bool>,
+    refresh: Option<Refresh>,
+    default_permissions: Option<Level>,
+    /// Seconds.
+    token_lifetime: Option<f64>,
+    token_permissions: Option<BTreeSet<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Declined {
+    decline_reason: Option<String>,
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct EventToSend {
@@ -149,6 +293,12 @@ fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Unusable> {
 
 /// What is wrong with a request to the control API.
 struct Unusable(String);
+
+impl From<FleetError> for Unusable {
+    fn from(error: FleetError) -> Self {
+        Self(error.to_string())
+    }
+}
 
 impl IntoResponse for Unusable {
     fn into_response(self) -> Response {

@@ -63,6 +63,36 @@ impl Envelope {
         }
     }
 
+    /// Sent at that very time: of events that aren't made up beforehand, so that none comes from the future.
+    pub(crate) fn dispatched(self, at: OffsetDateTime) -> Self {
+        Self {
+            timestamp: Some(millisecond_text(at)),
+            id: Some(uuid_v7(at)),
+            ..self
+        }
+    }
+
+    /// Waits until the time of its id is over: some milliseconds, of an event that is the last of several at once.
+    pub(crate) async fn due(&self) {
+        let milliseconds = self.id.map_or(0, |id| id.as_u128() >> 80);
+        let at = std::time::UNIX_EPOCH
+            + std::time::Duration::from_millis(u64::try_from(milliseconds).unwrap_or_default() + 1);
+        if let Ok(wait) = at.duration_since(std::time::SystemTime::now()) {
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// The record's fields take the values that the stored resource has for them.
+    pub(crate) fn saying(mut self, stored: &Value) -> Self {
+        let fields = self.data.iter_mut().filter_map(Value::as_object_mut);
+        for (name, value) in fields.flatten() {
+            if let Some(stored) = stored.get(name) {
+                *value = stored.clone();
+            }
+        }
+        self
+    }
+
     pub(crate) fn about(self, fleet_ref: &str) -> Self {
         Self {
             fleet_ref: Some(fleet_ref.to_owned()),

@@ -1,8 +1,13 @@
 //! A simulator of Catena, written from the contract without the project's own code, so that both
 //! sides of the wire are independent. Comments cite the contract's sections, as in "contract 6.5".
 //!
-//! So far it delivers webhooks: whole scenarios ([`Simulator::run`]), single events with faults
+//! It delivers webhooks: whole scenarios ([`Simulator::run`]), single events with faults
 //! ([`Simulator::deliver`]), or hand-made requests ([`Simulator::send`]).
+//!
+//! At [`Simulator::url`] it is also Catena's token endpoint ([`TOKEN_PATH`]) and organisation API
+//! (`/v2/orgs/...`): invitations, fleets, share agreements, TSPs and integration requests (contract 1 to 3), with faults
+//! on demand ([`ApiFault`]). What happens there emits its events in the background ([`Simulator::idle`]). Fleets act by
+//! methods such as [`Simulator::accept_invitation`], or go through all of onboarding by [`Scenario::invited`].
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), simulator::Error> {
@@ -27,35 +32,47 @@ mod delivery;
 mod envelope;
 mod faults;
 mod fleet;
+mod organisation;
 mod retry;
 mod scenario;
 mod webhooks;
+mod wire;
 
 use std::{
     collections::BTreeMap,
     fmt, io,
     net::{Ipv4Addr, SocketAddr},
     sync::Arc,
+    time::Duration,
 };
 
+use serde_json::Value;
 use tokio::{net::TcpListener, task::JoinHandle};
 use uuid::Uuid;
 
-use crate::webhooks::Webhooks;
 pub use crate::{
     delivery::{Delivery, gzip, headers, sign},
     envelope::{Envelope, envelope, timestamp_text, webhook_id},
     faults::Faults,
     fleet::{Fleet, TOKEN_PREFIX},
+    organisation::{
+        ApiCall, ApiFault, ApiFaultKind, CLIENT_ID, CLIENT_SECRET, FleetError, Level, Refresh,
+        StoredInvitation, TOKEN_PATH,
+    },
     retry::RetryPolicy,
     scenario::{FleetSummary, Report, ResponseTimes, Scenario},
     webhooks::{Answer, Attempt, Outcome, Replay, Sent, Timestamps},
+};
+use crate::{
+    organisation::{Act, Organisation},
+    webhooks::Webhooks,
+    wire::{Lines, Wire},
 };
 
 /// Where the simulator listens and what it sends to.
 #[derive(Clone)]
 pub struct Config {
-    /// The control API's address; without one, a free port on this machine.
+    /// The address of the control API and of Catena's own; without one, a free port on this machine.
     pub listen: Option<SocketAddr>,
     /// The endpoint of every subscription. Plain HTTP: the simulator speaks no TLS.
     pub webhook_url: String,
@@ -80,12 +97,13 @@ impl fmt::Debug for Config {
 /// A running simulator. It stops listening when dropped.
 pub struct Simulator {
     webhooks: Arc<Webhooks>,
+    organisation: Arc<Organisation>,
     url: String,
     server: JoinHandle<io::Result<()>>,
 }
 
 impl Simulator {
-    /// Starts the control API. Needs a Tokio runtime with IO and time.
+    /// Starts to listen. Needs a Tokio runtime with IO and time.
     pub async fn start(config: Config) -> Result<Self, Error> {
         let Config {
             listen,
@@ -107,23 +125,43 @@ impl Simulator {
         let listener = TcpListener::bind(address).await.map_err(in_use)?;
         let url = format!("http://{}", listener.local_addr().map_err(in_use)?);
         let webhooks = Arc::new(Webhooks::new(target, client, signing_key));
-        let router = control::router(Arc::clone(&webhooks), &url);
-        let server = tokio::spawn(async move { axum::serve(listener, router).await });
+        let organisation = Arc::new(Organisation::new(Arc::clone(&webhooks)));
+        let router = control::router(Arc::clone(&webhooks), Arc::clone(&organisation), &url)
+            .merge(organisation::router(Arc::clone(&organisation)))
+            .into_make_service_with_connect_info::<Wire>();
+        let server = tokio::spawn(async move { axum::serve(Lines(listener), router).await });
         Ok(Self {
             webhooks,
+            organisation,
             url,
             server,
         })
     }
 
-    /// The control API's base URL; `GET` on it explains the rest.
+    /// The base URL of the token endpoint, the organisation API and the control API; `GET` on it explains the rest.
     pub fn url(&self) -> &str {
         &self.url
     }
 
     /// Sends a whole scenario and waits for its end.
+    ///
+    /// # Panics
+    ///
+    /// If a fleet of [`Scenario::invited`] has no active invitation; [`Simulator::try_run`] tells instead.
     pub async fn run(&self, scenario: &Scenario) -> Report {
-        scenario::run(&self.webhooks, scenario).await
+        match self.try_run(scenario).await {
+            Ok(report) => report,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// Sends a whole scenario and waits for its end.
+    ///
+    /// # Errors
+    ///
+    /// If a fleet of [`Scenario::invited`] has no active invitation, or is named twice; then nothing was changed or sent.
+    pub async fn try_run(&self, scenario: &Scenario) -> Result<Report, FleetError> {
+        scenario::run(&self.webhooks, &self.organisation, scenario).await
     }
 
     /// Delivers one event with all that Catena does about it: attempts, retries, dead letter. Two
@@ -162,6 +200,143 @@ impl Simulator {
     /// letter again.
     pub async fn replay(&self, replay: Replay) -> Vec<Sent> {
         self.webhooks.replay(replay).await
+    }
+
+    /// Waits until every event that the organisation emitted is delivered or given up. Events of [`Simulator::run`] and
+    /// [`Simulator::deliver`] have ended when these return.
+    pub async fn idle(&self) {
+        self.organisation.idle().await;
+    }
+
+    /// The newest invitation of a fleet that was invited through the API.
+    pub fn invitation(&self, fleet_ref: &str) -> Option<StoredInvitation> {
+        self.organisation.invitation(fleet_ref)
+    }
+
+    /// The fleet opens the magic link.
+    ///
+    /// # Errors
+    ///
+    /// If the fleet has no active invitation.
+    pub fn view_invitation(&self, fleet_ref: &str) -> Result<(), FleetError> {
+        self.organisation.fleet_acts(fleet_ref, &Act::View)
+    }
+
+    /// The fleet accepts, and so there is a share agreement.
+    ///
+    /// # Errors
+    ///
+    /// If the fleet has no active invitation.
+    pub fn accept_invitation(&self, fleet_ref: &str) -> Result<(), FleetError> {
+        self.organisation.fleet_acts(fleet_ref, &Act::Accept)
+    }
+
+    /// The fleet declines.
+    ///
+    /// # Errors
+    ///
+    /// If the fleet has no active invitation.
+    pub fn decline_invitation(
+        &self,
+        fleet_ref: &str,
+        reason: Option<&str>,
+    ) -> Result<(), FleetError> {
+        let decline_reason = reason.map(str::to_owned);
+        self.organisation
+            .fleet_acts(fleet_ref, &Act::Decline { decline_reason })
+    }
+
+    /// The invitation's time is over now.
+    ///
+    /// # Errors
+    ///
+    /// If the fleet has no active invitation.
+    pub fn expire_invitation(&self, fleet_ref: &str) -> Result<(), FleetError> {
+        self.organisation.fleet_acts(fleet_ref, &Act::Expire)
+    }
+
+    /// Adds an integration request, or changes the one with the same `id`, by these fields of it (contract 3.6). What is
+    /// left out of a new one comes from the invited fleet that `fleet_ref` names, one request per fleet if `id` is left
+    /// out. Answers the whole record. Emits nothing.
+    ///
+    /// # Errors
+    ///
+    /// If there is neither an `id` nor the `fleet_ref` of an invited fleet.
+    pub fn put_integration_request(
+        &self,
+        fields: serde_json::Map<String, Value>,
+    ) -> Result<Value, FleetError> {
+        self.organisation.put_integration_request(fields)
+    }
+
+    /// The newest 100,000 calls of the token endpoint and the organisation API, in the order in which they arrived.
+    pub fn api_calls(&self) -> Vec<ApiCall> {
+        self.organisation.calls()
+    }
+
+    /// Forgets the calls, and how many there were at the same time.
+    pub fn clear_api_calls(&self) {
+        self.organisation.clear_calls();
+    }
+
+    /// How many calls were unanswered at the same time, at most.
+    pub fn most_api_calls_in_flight(&self) -> usize {
+        self.organisation.most_calls_in_flight()
+    }
+
+    /// Puts a fault at the end of the queue.
+    pub fn add_api_fault(&self, fault: ApiFault) {
+        self.organisation.add_fault(fault);
+    }
+
+    /// The faults that wait for calls.
+    pub fn api_faults(&self) -> Vec<ApiFault> {
+        self.organisation.faults()
+    }
+
+    /// Removes all faults.
+    pub fn clear_api_faults(&self) {
+        self.organisation.clear_faults();
+    }
+
+    /// No token that was given out is valid any more.
+    pub fn revoke_tokens(&self) {
+        self.organisation.revoke_tokens();
+    }
+
+    /// Of tokens given out from now on; an hour unless told. `expires_in` has the whole seconds of it.
+    pub fn set_token_lifetime(&self, lifetime: Duration) {
+        self.organisation.set_token_lifetime(lifetime);
+    }
+
+    /// What tokens of the token endpoint allow from now on, as in `invitation:create`; everything unless told.
+    pub fn set_token_permissions(&self, permissions: &[&str]) {
+        let permissions = permissions.iter().map(|&name| name.to_owned()).collect();
+        self.organisation.set_token_permissions(permissions);
+    }
+
+    /// A token with these permissions, past the token endpoint.
+    pub fn issue_token(&self, permissions: &[&str]) -> String {
+        let permissions = permissions.iter().map(|&name| name.to_owned()).collect();
+        self.organisation.issue_token(permissions)
+    }
+
+    /// Whether changes at the organisation emit their events: yes, unless told.
+    pub fn set_events(&self, emit: bool) {
+        self.organisation
+            .change_settings(|settings| settings.events = emit);
+    }
+
+    /// What a repeated request for an invitation does, from now on.
+    pub fn set_refresh(&self, refresh: Refresh) {
+        self.organisation
+            .change_settings(|settings| settings.refresh = refresh);
+    }
+
+    /// What a new invitation asks for that omits its permissions, from now on: on every resource.
+    pub fn set_default_permissions(&self, level: Level) {
+        self.organisation
+            .change_settings(|settings| settings.default_permissions = level);
     }
 }
 

@@ -18,6 +18,7 @@ use crate::{
     events,
     faults::{Faults, seconds},
     fleet::Fleet,
+    organisation::{FleetError, Organisation},
     webhooks::{Answer, Outcome, Sent, Webhooks},
 };
 
@@ -28,6 +29,7 @@ use crate::{
 #[serde(default, deny_unknown_fields)]
 pub struct Scenario {
     fleets: usize,
+    fleet_refs: Option<Vec<String>>,
     #[serde(deserialize_with = "fraction")]
     repeat: f64,
     #[serde(deserialize_with = "fraction")]
@@ -52,6 +54,7 @@ impl Default for Scenario {
     fn default() -> Self {
         Self {
             fleets: 1,
+            fleet_refs: None,
             repeat: 0.0,
             overtake: 0.0,
             delay: 0.0,
@@ -73,6 +76,17 @@ impl Scenario {
     pub fn onboarding(fleets: usize) -> Self {
         Self {
             fleets,
+            ..Self::default()
+        }
+    }
+
+    /// These fleets, invited through the API, go the rest of the way: viewed → accepted → share agreement → connection →
+    /// fleet connection, in this moment of business time. The organisation's state says so at once, the five events are
+    /// sent one after the other. Each fleet needs an active invitation.
+    pub fn invited<T: Into<String>>(fleet_refs: impl IntoIterator<Item = T>) -> Self {
+        let fleet_refs = fleet_refs.into_iter().map(Into::into).collect();
+        Self {
+            fleet_refs: Some(fleet_refs),
             ..Self::default()
         }
     }
@@ -225,12 +239,31 @@ pub struct FleetSummary {
     pub connection_id: Uuid,
 }
 
-pub(crate) async fn run(webhooks: &Arc<Webhooks>, scenario: &Scenario) -> Report {
+/// # Errors
+///
+/// If a fleet that should be invited has no active invitation.
+pub(crate) async fn run(
+    webhooks: &Arc<Webhooks>,
+    organisation: &Organisation,
+    scenario: &Scenario,
+) -> Result<Report, FleetError> {
     let started = std::time::Instant::now();
     let seed = scenario
         .seed
         .unwrap_or_else(|| rand::random::<u32>().into());
-    let journeys = plan(scenario, seed, OffsetDateTime::now_utc());
+    let now = OffsetDateTime::now_utc();
+    let travellers = match &scenario.fleet_refs {
+        Some(fleet_refs) => organisation.carry_on(fleet_refs)?,
+        None => made_up(scenario.fleets, now),
+    };
+    // Nothing is told before it happened.
+    for (_, events) in &travellers {
+        if let Some(last) = events.last() {
+            last.due().await;
+        }
+    }
+    let journeys = plan(scenario, travellers, seed, now);
+    let events = journeys.iter().map(|journey| journey.events).sum();
     let overtaken = journeys.iter().map(|journey| journey.overtaken).sum();
     let fleets = journeys
         .iter()
@@ -249,14 +282,14 @@ pub(crate) async fn run(webhooks: &Arc<Webhooks>, scenario: &Scenario) -> Report
     for held in held_back {
         sent.extend(held.join_all().await);
     }
-    report(
+    Ok(report(
         seed,
-        scenario.fleets,
+        events,
         fleets,
         overtaken,
         started.elapsed(),
         sent,
-    )
+    ))
 }
 
 async fn travel(webhooks: Arc<Webhooks>, steps: Vec<Step>) -> (Vec<Sent>, JoinSet<Sent>) {
@@ -280,7 +313,7 @@ async fn travel(webhooks: Arc<Webhooks>, steps: Vec<Step>) -> (Vec<Sent>, JoinSe
 
 fn report(
     seed: u64,
-    fleet_count: usize,
+    events: usize,
     fleets: Vec<FleetSummary>,
     overtaken: usize,
     elapsed: Duration,
@@ -300,7 +333,7 @@ fn report(
     }
     Report {
         seed,
-        events: fleet_count * STEPS,
+        events,
         deliveries: genuine().count(),
         accepted: ended(Outcome::Accepted),
         refused: ended(Outcome::Refused),
@@ -342,9 +375,14 @@ fn response_times(mut times: Vec<f64>) -> ResponseTimes {
     }
 }
 
+/// A fleet and what happens to it, in the order in which it happens.
+type Traveller = (Fleet, Vec<Envelope>);
+
 /// What one fleet's deliveries will be, in order.
 struct Journey {
     fleet: Fleet,
+    /// How many of the deliveries are events of their own.
+    events: usize,
     steps: Vec<Step>,
     overtaken: usize,
 }
@@ -356,10 +394,32 @@ struct Step {
     repeat: bool,
 }
 
-fn plan(scenario: &Scenario, seed: u64, now: OffsetDateTime) -> Vec<Journey> {
+/// Fleets of the scenario's own, each with its events.
+fn made_up(fleets: usize, now: OffsetDateTime) -> Vec<Traveller> {
+    let run: u32 = rand::random();
+    let first_invited_at = now - events::ONBOARDING - MARGIN;
+    let fleet = |number: usize| {
+        let earlier = Duration::from_millis(u64::try_from(number).unwrap_or_default());
+        let fleet_ref = format!("FLEET-{run:08x}-{:03}", number + 1);
+        let fleet = Fleet::new(&fleet_ref, first_invited_at - earlier);
+        let events = events::onboarding(&fleet);
+        (fleet, events)
+    };
+    (0..fleets).map(fleet).collect()
+}
+
+fn plan(
+    scenario: &Scenario,
+    travellers: Vec<Traveller>,
+    seed: u64,
+    now: OffsetDateTime,
+) -> Vec<Journey> {
     let rng = &mut StdRng::seed_from_u64(seed);
-    let events = scenario.fleets * STEPS;
-    let orders = orders(rng, scenario.fleets, count(scenario.overtake, events));
+    // All fleets have the same number of events: those after the invitation, or all of them.
+    let steps = travellers.first().map_or(1, |(_, events)| events.len());
+    let events = travellers.len() * steps;
+    let target = count(scenario.overtake, events);
+    let orders = orders(rng, travellers.len(), steps, target);
     let mut pick = |fraction| index::sample(rng, events, count(fraction, events)).into_vec();
     let repeated = pick(scenario.repeat);
     let delayed = pick(scenario.delay);
@@ -367,20 +427,15 @@ fn plan(scenario: &Scenario, seed: u64, now: OffsetDateTime) -> Vec<Journey> {
     let late = pick(scenario.late);
     let forged = pick(scenario.forged);
 
-    let run: u32 = rand::random();
-    let first_invited_at = now - events::ONBOARDING - MARGIN;
     let mut journeys = Vec::new();
-    for (number, order) in orders.iter().enumerate() {
-        let invited_at =
-            first_invited_at - Duration::from_millis(u64::try_from(number).unwrap_or_default());
-        let fleet = Fleet::new(&format!("FLEET-{run:08x}-{:03}", number + 1), invited_at);
-        let events = events::onboarding(&fleet);
+    for ((fleet, events), order) in travellers.into_iter().zip(&orders) {
         let step = |&event: &usize| Step {
             envelope: events[event].clone(),
             faults: Faults::default(),
             repeat: false,
         };
         journeys.push(Journey {
+            events: events.len(),
             steps: order.iter().map(step).collect(),
             overtaken: overtaken(order),
             fleet,
@@ -390,7 +445,7 @@ fn plan(scenario: &Scenario, seed: u64, now: OffsetDateTime) -> Vec<Journey> {
     // places.
     let faults = |journeys: &mut Vec<Journey>, places: Vec<usize>, set: &dyn Fn(&mut Faults)| {
         for place in places {
-            set(&mut journeys[place / STEPS].steps[place % STEPS].faults);
+            set(&mut journeys[place / steps].steps[place % steps].faults);
         }
     };
     faults(&mut journeys, delayed, &|faults| {
@@ -402,13 +457,13 @@ fn plan(scenario: &Scenario, seed: u64, now: OffsetDateTime) -> Vec<Journey> {
     });
     let mut extra = Vec::new();
     for place in repeated {
-        let step = &journeys[place / STEPS].steps[place % STEPS];
+        let step = &journeys[place / steps].steps[place % steps];
         let again = Step {
             envelope: step.envelope.clone(),
             faults: Faults::default(),
             repeat: true,
         };
-        extra.push((place / STEPS, again));
+        extra.push((place / steps, again));
     }
     for place in forged {
         let Envelope {
@@ -416,7 +471,7 @@ fn plan(scenario: &Scenario, seed: u64, now: OffsetDateTime) -> Vec<Journey> {
             data,
             fleet_ref,
             ..
-        } = &journeys[place / STEPS].steps[place % STEPS].envelope;
+        } = &journeys[place / steps].steps[place % steps].envelope;
         let envelope = Envelope {
             fleet_ref: fleet_ref.clone(),
             ..envelope(event_name, data.clone(), now)
@@ -426,7 +481,7 @@ fn plan(scenario: &Scenario, seed: u64, now: OffsetDateTime) -> Vec<Journey> {
             ..Faults::default()
         };
         extra.push((
-            place / STEPS,
+            place / steps,
             Step {
                 envelope,
                 faults,
@@ -447,9 +502,9 @@ fn plan(scenario: &Scenario, seed: u64, now: OffsetDateTime) -> Vec<Journey> {
 }
 
 /// The order of each fleet's events: nominal, but for swaps until enough events are overtaken.
-fn orders(rng: &mut StdRng, fleets: usize, target: usize) -> Vec<[usize; STEPS]> {
-    let mut orders = vec![NOMINAL; fleets];
-    let pairs = (0..STEPS).flat_map(|i| (i + 1..STEPS).map(move |j| (i, j)));
+fn orders(rng: &mut StdRng, fleets: usize, steps: usize, target: usize) -> Vec<Vec<usize>> {
+    let mut orders = vec![(0..steps).collect::<Vec<_>>(); fleets];
+    let pairs = (0..steps).flat_map(|i| (i + 1..steps).map(move |j| (i, j)));
     let mut swaps: Vec<_> = (0..fleets)
         .flat_map(|fleet| pairs.clone().map(move |(i, j)| (fleet, i, j)))
         .collect();
@@ -457,7 +512,7 @@ fn orders(rng: &mut StdRng, fleets: usize, target: usize) -> Vec<[usize; STEPS]>
     // A connection before the fleet was accepted: its receiver can't know yet whose it is.
     if let Some(child_first) = swaps
         .iter()
-        .position(|&(_, i, j)| i <= ACCEPTED && j >= CONNECTION)
+        .position(|&(_, i, j)| i + ACCEPTED_FROM_END <= steps && j + CONNECTION_FROM_END >= steps)
     {
         swaps.swap(0, child_first);
     }
@@ -506,10 +561,9 @@ fn fraction<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error>
     )))
 }
 
-const NOMINAL: [usize; STEPS] = [0, 1, 2, 3, 4, 5];
-const STEPS: usize = 6;
-const ACCEPTED: usize = 2;
-const CONNECTION: usize = 4;
+/// Journeys end alike: acceptance, agreement, connection, fleet connection.
+const ACCEPTED_FROM_END: usize = 4;
+const CONNECTION_FROM_END: usize = 2;
 /// The last event lies this far in the past, so that no envelope comes from the future.
 const MARGIN: Duration = Duration::from_secs(5);
 
@@ -524,8 +578,10 @@ mod tests {
                         faults,
                         repeat,
                     }: Step| (envelope.event_name, faults, repeat);
-        let journeys = plan(scenario, seed, OffsetDateTime::now_utc()).into_iter();
+        let now = OffsetDateTime::now_utc();
+        let journeys = plan(scenario, made_up(scenario.fleets, now), seed, now);
         journeys
+            .into_iter()
             .map(|journey| journey.steps.into_iter().map(step).collect())
             .collect()
     }
@@ -568,13 +624,27 @@ mod tests {
     #[test]
     fn enough_events_are_overtaken_and_a_child_comes_before_its_parent() {
         for seed in 0..20 {
-            let orders = orders(&mut StdRng::seed_from_u64(seed), 20, 12);
+            let orders = orders(&mut StdRng::seed_from_u64(seed), 20, 6, 12);
             let total: usize = orders.iter().map(|order| overtaken(order)).sum();
             assert!((12..=16).contains(&total), "{total}");
             let place = |order: &[usize], event| order.iter().position(|&e| e == event);
-            let child_first = |order: &&[usize; STEPS]| {
-                let parent = place(&order[..], ACCEPTED);
-                place(&order[..], CONNECTION) < parent || place(&order[..], CONNECTION + 1) < parent
+            let child_first = |order: &&Vec<usize>| {
+                let (accepted, connection) = (2, 4);
+                let parent = place(order, accepted);
+                place(order, connection) < parent || place(order, connection + 1) < parent
+            };
+            assert!(orders.iter().any(|order| child_first(&order)));
+        }
+    }
+
+    #[test]
+    fn shorter_journeys_have_a_child_before_its_parent_too() {
+        for seed in 0..20 {
+            let orders = orders(&mut StdRng::seed_from_u64(seed), 4, 5, 1);
+            let (accepted, connection) = (1, 3);
+            let place = |order: &[usize], event| order.iter().position(|&e| e == event);
+            let child_first = |order: &&Vec<usize>| {
+                place(order, connection).min(place(order, connection + 1)) < place(order, accepted)
             };
             assert!(orders.iter().any(|order| child_first(&order)));
         }

@@ -1,0 +1,332 @@
+//! Invitations (contract 3.1).
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use time::{Duration, OffsetDateTime};
+
+use super::request::{Request, TEXTS};
+use crate::{
+    envelope::{Envelope, microsecond_text as text, uuid_v4},
+    events,
+    fleet::{Fleet, TOKEN_PREFIX},
+};
+
+/// What a repeated request for an active, accepted or declined invitation does besides extending it: unknown of Catena
+/// (contract 7, row 20).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Refresh {
+    /// What the request gives replaces what the invitation has, permissions and URLs included; what it omits stays.
+    pub applies_changes: bool,
+    /// `invitation.created` is emitted again.
+    pub emits_created: bool,
+}
+
+impl Default for Refresh {
+    fn default() -> Self {
+        Self {
+            applies_changes: true,
+            emits_created: true,
+        }
+    }
+}
+
+/// How much of a resource is shared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Level {
+    /// As the specification has it (contract 3.1).
+    #[default]
+    Read,
+    /// As was once observed (contract 7, row 4).
+    ReadWrite,
+}
+
+impl Level {
+    /// This level on every resource: what an invitation gets that omits its permissions.
+    fn on_everything(self) -> BTreeMap<String, String> {
+        let level = match self {
+            Self::Read => "read",
+            Self::ReadWrite => "read_write",
+        };
+        RESOURCES
+            .iter()
+            .map(|&resource| (resource.to_owned(), level.to_owned()))
+            .collect()
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Status {
+    Active,
+    Accepted,
+    Declined,
+    Expired,
+    Deleted,
+}
+
+impl Status {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Accepted => "accepted",
+            Self::Declined => "declined",
+            Self::Expired => "expired",
+            Self::Deleted => "deleted",
+        }
+    }
+
+    /// Whether a request for the same fleet refreshes it instead of making a new one.
+    pub(super) fn can_be_refreshed(self) -> bool {
+        matches!(self, Self::Active | Self::Accepted | Self::Declined)
+    }
+}
+
+pub(super) struct Invitation {
+    pub(super) fleet: Fleet,
+    pub(super) status: Status,
+    pub(super) permissions: BTreeMap<String, String>,
+    pub(super) accepted_at: Option<OffsetDateTime>,
+    request: Request,
+    expires_in_hours: u16,
+    pub(super) expires_at: OffsetDateTime,
+    tokens: Option<(String, String)>,
+    declined: Option<(OffsetDateTime, Option<String>)>,
+    latest: OffsetDateTime,
+}
+
+impl Invitation {
+    pub(super) fn new(request: Request, default: Level, now: OffsetDateTime) -> Self {
+        let mut fleet = Fleet::new(&request.fleet_ref, now);
+        // Fleets without a name get this one (contract 3.2).
+        fleet.name = match request.text("fleet_name") {
+            Some(name) => name.to_owned(),
+            None => format!("Fleet {}", fleet.invitation_id),
+        };
+        let expires_in_hours = request.expires_in_hours.unwrap_or(DEFAULT_HOURS);
+        Self {
+            fleet,
+            status: Status::Active,
+            permissions: request
+                .permissions
+                .clone()
+                .unwrap_or_else(|| default.on_everything()),
+            accepted_at: None,
+            request,
+            expires_in_hours,
+            expires_at: now + Duration::hours(expires_in_hours.into()),
+            tokens: None,
+            declined: None,
+            latest: now,
+        }
+    }
+
+    /// The refresh rule. Answers when it happened.
+    pub(super) fn refresh(
+        &mut self,
+        request: Request,
+        rules: Refresh,
+        now: OffsetDateTime,
+    ) -> OffsetDateTime {
+        let at = self.tick(now);
+        if rules.applies_changes {
+            self.apply(request);
+        }
+        self.expires_at = at + Duration::hours(self.expires_in_hours.into());
+        match self.status {
+            Status::Accepted => self.tokens = Some(tokens()),
+            Status::Declined => {
+                self.status = Status::Active;
+                self.declined = None;
+            }
+            Status::Active | Status::Expired | Status::Deleted => {}
+        }
+        at
+    }
+
+    fn apply(&mut self, request: Request) {
+        let Request {
+            fleet_ref: _,
+            texts,
+            limit_tsps,
+            permissions,
+            expires_in_hours,
+        } = request;
+        if let Some(name) = texts.get("fleet_name") {
+            self.fleet.name.clone_from(name);
+        }
+        self.request.texts.extend(texts);
+        self.request.limit_tsps = limit_tsps.or(self.request.limit_tsps.take());
+        if let Some(permissions) = permissions {
+            self.permissions = permissions;
+        }
+        if let Some(hours) = expires_in_hours {
+            self.expires_in_hours = hours;
+        }
+    }
+
+    pub(super) fn accept(&mut self, now: OffsetDateTime) -> Envelope {
+        let at = self.tick(now);
+        self.status = Status::Accepted;
+        self.accepted_at = Some(at);
+        self.tokens = Some(tokens());
+        self.event(events::invitation_accepted, at)
+    }
+
+    pub(super) fn decline(&mut self, reason: Option<&str>, now: OffsetDateTime) -> Envelope {
+        let at = self.tick(now);
+        self.status = Status::Declined;
+        self.declined = Some((at, reason.map(str::to_owned)));
+        self.event(events::invitation_declined, at)
+    }
+
+    pub(super) fn view(&mut self, now: OffsetDateTime) -> Envelope {
+        let at = self.tick(now);
+        self.event(events::invitation_viewed, at)
+    }
+
+    pub(super) fn expire(&mut self, now: OffsetDateTime) -> Envelope {
+        let at = self.tick(now);
+        self.status = Status::Expired;
+        self.expires_at = self.expires_at.min(at);
+        self.event(events::invitation_expired, at)
+    }
+
+    pub(super) fn delete(&mut self, now: OffsetDateTime) -> Envelope {
+        let at = self.tick(now);
+        self.status = Status::Deleted;
+        self.event(events::invitation_deleted, at)
+    }
+
+    pub(super) fn created(&self, at: OffsetDateTime) -> Envelope {
+        self.event(events::invitation_created, at)
+    }
+
+    /// The connection and what links it to the fleet.
+    pub(super) fn connect(&mut self, now: OffsetDateTime) -> [Envelope; 2] {
+        [events::connection_created, events::fleet_connection_created].map(|construct| {
+            let at = self.tick(now);
+            construct(&self.fleet, at).dispatched(at)
+        })
+    }
+
+    /// What happens to one fleet has distinct times, some milliseconds apart at least: ids of events keep their order.
+    pub(super) fn tick(&mut self, now: OffsetDateTime) -> OffsetDateTime {
+        self.latest = now.max(self.latest + Duration::milliseconds(2));
+        self.latest
+    }
+
+    fn event(
+        &self,
+        construct: fn(&Fleet, OffsetDateTime) -> Envelope,
+        at: OffsetDateTime,
+    ) -> Envelope {
+        construct(&self.fleet, at)
+            .dispatched(at)
+            .saying(&self.read())
+    }
+
+    /// `InvitationRead`, the deprecated twins included.
+    pub(super) fn read(&self) -> Value {
+        let fleet_id = self.accepted_at.map(|_| self.fleet.fleet_id);
+        let (declined_at, decline_reason) = match &self.declined {
+            Some((at, reason)) => (Some(text(*at)), reason.clone()),
+            None => (None, None),
+        };
+        let mut read = json!({
+            "id": self.fleet.invitation_id,
+            "created_at": text(self.fleet.invited_at),
+            "magic_link": self.fleet.magic_link(),
+            "expires_at": text(self.expires_at),
+            "expires_in_hours": self.expires_in_hours,
+            "status": self.status.name(),
+            "accepted_at": self.accepted_at.map(text),
+            "pre_registration_access_token": self.tokens.as_ref().map(|(access, _)| access),
+            "pre_registration_refresh_token": self.tokens.as_ref().map(|(_, refresh)| refresh),
+            "limit_tsps": self.request.limit_tsps,
+            "fleet_id": fleet_id,
+            "partner_slug": "example-partner",
+            "partner_id": self.fleet.partner_id,
+            "decline_reason": decline_reason,
+            "declined_at": declined_at,
+            "fleet_ref": self.fleet.fleet_ref,
+            "permissions": self.permissions,
+        });
+        for (name, _) in TEXTS {
+            let value = self.request.text(name);
+            read[name] = value.into();
+            if name.starts_with("fleet_") {
+                read[format!("partner_provided_{name}")] = value.into();
+            }
+        }
+        read
+    }
+
+    /// `FleetRead` (contract 3.2).
+    pub(super) fn read_fleet(&self) -> Value {
+        let since = text(self.accepted_at.unwrap_or(self.fleet.invited_at));
+        let mut read = json!({
+            "id": self.fleet.fleet_id,
+            "name": self.fleet.name,
+            "fleet_ref": self.fleet.fleet_ref,
+            "invitation_id": self.fleet.invitation_id,
+            "regulatory_id": self.request.text("fleet_regulatory_id"),
+            "regulatory_id_type": self.request.text("fleet_regulatory_id_type"),
+            "websites": self.request.text("fleet_website").map(|website| [website]),
+            "country_code": self.request.text("fleet_country_code"),
+            "created_at": since,
+            "updated_at": since,
+        });
+        for name in UNKNOWN_OF_FLEETS {
+            read[name] = Value::Null;
+        }
+        read
+    }
+}
+
+fn tokens() -> (String, String) {
+    let token = |kind| format!("{TOKEN_PREFIX}{kind}-TOKEN-{}", uuid_v4());
+    (token("ACCESS"), token("REFRESH"))
+}
+
+const DEFAULT_HOURS: u16 = 24;
+const UNKNOWN_OF_FLEETS: [&str; 13] = [
+    "description",
+    "display_name",
+    "legal_name",
+    "dba_name",
+    "regulatory_id_date",
+    "regulatory_id_status",
+    "registered_email",
+    "registered_phone",
+    "registered_fax",
+    "address",
+    "city",
+    "province",
+    "postal_code",
+];
+/// The resources of contract 6.1 and 6.10 that hold a fleet's data.
+const RESOURCES: [&str; 20] = [
+    "driver_vehicle_association",
+    "dvir_log",
+    "engine_log",
+    "engine_status",
+    "fuel_transaction",
+    "group_message",
+    "hos_availability",
+    "hos_daily_snapshot",
+    "hos_event",
+    "hos_violation",
+    "ifta_summary",
+    "message",
+    "trailer",
+    "trailer_location",
+    "trailer_status",
+    "trailer_vehicle_association",
+    "user",
+    "vehicle",
+    "vehicle_location",
+    "workflow",
+];

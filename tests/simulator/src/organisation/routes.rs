@@ -1,0 +1,147 @@
+//! Which endpoints there are, and what they demand of a token.
+
+use uuid::Uuid;
+
+/// One endpoint.
+#[derive(Debug)]
+pub(super) struct Route {
+    pub(super) method: &'static str,
+    /// The path, with `{id}` for the one part that varies.
+    pub(super) template: &'static str,
+    pub(super) access: Access,
+    pub(super) operation: Operation,
+}
+
+/// What a request must show (the column `perm` of contract 3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Access {
+    /// Nothing.
+    Open,
+    /// Any valid token (contract 1: "empty perm").
+    Token,
+    /// A valid token with this permission.
+    Permission(&'static str),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Operation {
+    Token,
+    CreateInvitation,
+    ListInvitations,
+    GetInvitation,
+    DeleteInvitation,
+    AcceptInvitation,
+    DeclineInvitation,
+    ListFleets,
+    GetFleet,
+    ListAgreements,
+    GetAgreement,
+    UpdateAgreement,
+    PauseAgreement,
+    ActivateAgreement,
+    CancelAgreement,
+    DeleteAgreement,
+    ListTsps,
+    GetTsp,
+    ListExternalTsps,
+    ListIntegrationRequests,
+}
+
+/// What lies at a path.
+pub(super) enum Found<'a> {
+    /// An endpoint, and the path's `{id}` (empty where there is none).
+    Here(&'static Route, &'a str),
+    /// The path exists, for other methods.
+    OtherMethods(&'static str),
+    Nothing,
+}
+
+pub(super) fn find<'a>(method: &str, path: &'a str) -> Found<'a> {
+    let mut other_methods = None;
+    for route in ROUTES {
+        let Some(id) = matches(route.template, path) else {
+            continue;
+        };
+        if route.method == method {
+            return Found::Here(route, id);
+        }
+        other_methods = Some(route.template);
+    }
+    other_methods.map_or(Found::Nothing, Found::OtherMethods)
+}
+
+/// The path's `{id}` if it has the template's form.
+fn matches<'a>(template: &str, path: &'a str) -> Option<&'a str> {
+    let Some((before, after)) = template.split_once("{id}") else {
+        return (template == path).then_some("");
+    };
+    let id = path.strip_prefix(before)?.strip_suffix(after)?;
+    (!id.is_empty() && !id.contains('/')).then_some(id)
+}
+
+/// An identifier in a path or query.
+pub(super) fn uuid(path: &str, text: &str) -> Result<Uuid, super::errors::Refusal> {
+    let complaint = |_| {
+        super::errors::Refusal::invalid(path, text, "Input should be a valid UUID", "uuid_parsing")
+    };
+    Uuid::try_parse(text).map_err(complaint)
+}
+
+/// Every permission that an endpoint here asks for.
+pub(super) fn permissions() -> impl Iterator<Item = &'static str> {
+    let mut names: Vec<_> = ROUTES
+        .iter()
+        .filter_map(|route| match route.access {
+            Access::Permission(name) => Some(name),
+            Access::Open | Access::Token => None,
+        })
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    names.into_iter()
+}
+
+const fn route(
+    method: &'static str,
+    template: &'static str,
+    access: Access,
+    operation: Operation,
+) -> Route {
+    Route {
+        method,
+        template,
+        access,
+        operation,
+    }
+}
+
+const INVITATIONS: &str = "/v2/orgs/invitations";
+const INVITATION: &str = "/v2/orgs/invitations/{id}";
+const AGREEMENTS: &str = "/v2/orgs/share-agreements";
+const AGREEMENT: &str = "/v2/orgs/share-agreements/{id}";
+const READ_AGREEMENTS: Access = Access::Permission("share-agreement:read");
+const CHANGE_AGREEMENTS: Access = Access::Permission("share-agreement:update");
+
+#[rustfmt::skip]
+const ROUTES: &[Route] = &[
+    route("POST", super::token::PATH, Access::Open, Operation::Token),
+    route("POST", INVITATIONS, Access::Permission("invitation:create"), Operation::CreateInvitation),
+    route("GET", INVITATIONS, Access::Permission("invitation:read"), Operation::ListInvitations),
+    route("GET", INVITATION, Access::Open, Operation::GetInvitation),
+    route("DELETE", INVITATION, Access::Permission("invitation:delete"), Operation::DeleteInvitation),
+    route("POST", "/v2/orgs/invitations/{id}/accept", Access::Token, Operation::AcceptInvitation),
+    route("POST", "/v2/orgs/invitations/{id}/decline", Access::Token, Operation::DeclineInvitation),
+    route("GET", "/v2/orgs/fleets", Access::Permission("fleet:read"), Operation::ListFleets),
+    route("GET", "/v2/orgs/fleets/{id}", Access::Permission("fleet:read"), Operation::GetFleet),
+    route("GET", AGREEMENTS, READ_AGREEMENTS, Operation::ListAgreements),
+    route("GET", AGREEMENT, READ_AGREEMENTS, Operation::GetAgreement),
+    route("PATCH", AGREEMENT, CHANGE_AGREEMENTS, Operation::UpdateAgreement),
+    route("POST", "/v2/orgs/share-agreements/{id}/pause", CHANGE_AGREEMENTS, Operation::PauseAgreement),
+    route("POST", "/v2/orgs/share-agreements/{id}/activate", CHANGE_AGREEMENTS, Operation::ActivateAgreement),
+    route("POST", "/v2/orgs/share-agreements/{id}/cancel", CHANGE_AGREEMENTS, Operation::CancelAgreement),
+    route("DELETE", AGREEMENT, Access::Permission("share-agreement:delete"), Operation::DeleteAgreement),
+    route("GET", "/v2/orgs/tsps", Access::Token, Operation::ListTsps),
+    route("GET", "/v2/orgs/tsps/{id}", Access::Token, Operation::GetTsp),
+    route("GET", "/v2/orgs/external-tsps", Access::Token, Operation::ListExternalTsps),
+    route("GET", "/v2/orgs/external-tsps/integration-requests", Access::Token, Operation::ListIntegrationRequests),
+];
