@@ -20,7 +20,8 @@ use lambda_http::{
 };
 use serde::Serialize;
 use serde_json::{Value, json};
-use store::{Decided, HistoryCursor, HistoryDays, Records, StoredRecord, Table};
+use startup::describe;
+use store::{Decided, HistoryCursor, HistoryDays, Records, StoreError, StoredRecord, Table};
 use time::OffsetDateTime;
 use tracing::{error, info, warn};
 
@@ -244,15 +245,21 @@ impl PartnerApi {
             as_of: Moment(now),
             fleets: Vec::new(),
             unknown: Vec::new(),
+            unreadable: Vec::new(),
         };
         let found = self.table.look_up(&BTreeSet::new(), &fleets).await?;
         for (fleet, stored) in found.records {
-            let stored = stored?;
-            if stored.version == 0 {
-                batch.unknown.push(fleet.as_str().to_owned());
-            } else {
-                let access = Access::new(&fleet, &stored.record, &self.settings.policy, now);
-                batch.fleets.push(access);
+            let name = || fleet.as_str().to_owned();
+            match stored {
+                Ok(stored) if stored.version == 0 => batch.unknown.push(name()),
+                Ok(stored) => {
+                    let access = Access::new(&fleet, &stored.record, &self.settings.policy, now);
+                    batch.fleets.push(access);
+                }
+                Err(error) => {
+                    unreadable(&fleet, &error);
+                    batch.unreadable.push(name());
+                }
             }
         }
         Ok(Answer::json(StatusCode::OK, &batch))
@@ -308,11 +315,13 @@ impl PartnerApi {
             let Some(stored) = records.remove(&fleet) else {
                 continue;
             };
-            let stored = stored?;
-            let standing = stored.record.standing(&self.settings.policy, now);
-            // The index knows where it was when it was last written.
-            if stored.version > 0 && stage.is_none_or(|stage| stage == standing.stage) {
-                fleets.push(FleetSummary::new(&fleet, &stored.record, &standing));
+            match stored {
+                Ok(stored) if stored.version == 0 => {}
+                Ok(stored) => {
+                    let standing = stored.record.standing(&self.settings.policy, now);
+                    fleets.push(FleetSummary::new(&fleet, &stored.record, &standing));
+                }
+                Err(error) => unreadable(&fleet, &error),
             }
         }
         let page = FleetPage {
@@ -460,6 +469,11 @@ fn known(stored: StoredRecord) -> Result<StoredRecord, Refusal> {
         return Err(Refusal::unknown(stored.fleet.as_str()));
     }
     Ok(stored)
+}
+
+/// One record that can't be read harms no other.
+fn unreadable(fleet: &FleetRef, error: &StoreError) {
+    error!(fleet.ref = %fleet, cause = describe(error), "fleet {fleet}: its record can't be read");
 }
 
 fn entry(entry: store::HistoryEntry) -> HistoryEntry {

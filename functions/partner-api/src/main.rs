@@ -65,6 +65,7 @@ async fn main() -> Result<(), Error> {
             policy: settings.policy.clone(),
             history_days,
             public_base_url: env.required("PUBLIC_BASE_URL")?,
+            look_always: env.or("INVITED_BEFORE", false, "true or false")?,
             now,
         },
     );

@@ -128,7 +128,7 @@ fn told(operation: Operation, schemas: &mut SchemaGenerator) -> Told {
     let size = || {
         query(
             "size",
-            "The most entries on the page",
+            "The most entries on the page; of a history, the most writes, each of which may be several entries",
             json!({ "type": "integer", "minimum": 1, "maximum": MOST, "default": USUAL_SIZE }),
         )
     };
@@ -213,8 +213,8 @@ fn told(operation: Operation, schemas: &mut SchemaGenerator) -> Told {
         },
         Operation::ListFleets => Told {
             summary: "The fleets",
-            description: "By stage and reference. A stage that ended by time alone is listed under the one before until the \
-                          record is written again.",
+            description: "By the stage that they were last written in, and by reference. A fleet whose stage ended by time alone is \
+                          listed under the one before, with its stage of this moment, until its record is written again.",
             parameters: vec![
                 query(
                     "stage",

@@ -135,7 +135,7 @@ def routes_are_authorised(resources: Resources) -> Iterator[Finding]:
             yield Finding(name, "AuthorizationType", f"{key} is open to everybody: write AWS_IAM, or list it in {Path(__file__).name}")
     for kind in ("AWS::ApiGatewayV2::Api", "AWS::ApiGateway::RestApi"):
         for name, properties in of_type(resources, kind):
-            if "Body" in properties or kind == "AWS::ApiGateway::RestApi":
+            if {"Body", "Target"} & properties.keys() or kind == "AWS::ApiGateway::RestApi":
                 yield Finding(name, "", "its routes can't be seen here: spell them out as AWS::ApiGatewayV2::Route")
     for name, properties in of_type(resources, "AWS::Lambda::Url"):
         yield Finding(name, "", "leads past the API's authorisation: remove it")

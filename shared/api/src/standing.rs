@@ -137,6 +137,8 @@ pub struct AccessBatch {
     pub fleets: Vec<Access>,
     /// References that were never heard of.
     pub unknown: Vec<String>,
+    /// Fleets whose record can't be read now: none may in until it can.
+    pub unreadable: Vec<String>,
 }
 
 /// A fleet as it stands.
@@ -266,7 +268,8 @@ impl FleetSummary {
 pub struct FleetPage {
     /// The moment that this is about.
     pub as_of: Moment,
-    /// The fleets, by stage and then by reference. A page may be empty though another follows.
+    /// The fleets, by the stage that they were last written in and then by reference; `stage` is the one of this moment, which time alone
+    /// may have changed since. A page may be empty though another follows.
     pub fleets: Vec<FleetSummary>,
     /// To be given as `cursor` for the next page; null on the last one.
     pub next_cursor: Option<String>,

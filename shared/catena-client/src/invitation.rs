@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt};
 
 use catena::{Invitation, Level, scrub_record};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::call::typed;
 
@@ -112,6 +112,17 @@ pub struct InvitationRead {
     pub fleet_regulatory_id_type: Option<String>,
     /// ISO 3166-1 alpha-3.
     pub fleet_country_code: Option<String>,
+    given: Given,
+}
+
+/// What an invitation was made with, as far as a [`NewInvitation`] says it. Redirect URLs may carry tokens, so it isn't shown.
+#[derive(Clone, PartialEq)]
+struct Given(Map<String, Value>);
+
+impl fmt::Debug for Given {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Given(..)")
+    }
 }
 
 /// What opens an invitation: whoever has its id can read the fleet's tokens without authentication (contract 0.2). It isn't
@@ -137,6 +148,11 @@ impl InvitationRead {
             id: text(&record, "id").ok_or("field id is missing")?,
             magic_link: text(&record, "magic_link"),
         };
+        let given = GIVEN.iter().filter_map(|name| {
+            let value = record.get(*name).filter(|value| !value.is_null())?;
+            Some(((*name).to_owned(), value.clone()))
+        });
+        let given = Given(given.collect());
         scrub_record(&mut record, true);
         let permissions = typed::<Permissions>(record.clone())?.permissions;
         Ok(Self {
@@ -147,9 +163,39 @@ impl InvitationRead {
             fleet_regulatory_id_type: text(&record, "fleet_regulatory_id_type"),
             fleet_country_code: text(&record, "fleet_country_code"),
             invitation: typed(record)?,
+            given,
+        })
+    }
+
+    /// Whether it has all that another would be made with, so that asking for that would change nothing but its end. What the
+    /// other leaves out doesn't count, but for the choice of providers: leaving that out means all of them.
+    pub fn has_all_of(&self, new: &NewInvitation) -> bool {
+        let Ok(Value::Object(wanted)) = serde_json::to_value(new) else {
+            return false;
+        };
+        GIVEN.iter().all(|name| match wanted.get(*name) {
+            Some(value) => self.given.0.get(*name) == Some(value),
+            None => *name != LIMIT_TSPS || !self.given.0.contains_key(*name),
         })
     }
 }
+
+const LIMIT_TSPS: &str = "limit_tsps";
+/// What a [`NewInvitation`] says and an invitation shows again.
+const GIVEN: [&str; 12] = [
+    "fleet_ref",
+    "fleet_name",
+    "fleet_email",
+    "fleet_regulatory_id",
+    "fleet_regulatory_id_type",
+    "fleet_phone",
+    "fleet_website",
+    "fleet_country_code",
+    "success_redirect_url",
+    "failure_redirect_url",
+    LIMIT_TSPS,
+    "permissions",
+];
 
 #[derive(Deserialize)]
 struct Permissions {
@@ -159,4 +205,49 @@ struct Permissions {
 fn text(record: &Value, name: &str) -> Option<String> {
     let text = record.get(name)?.as_str()?;
     (!text.is_empty()).then(|| text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_invitation_is_compared_in_all_that_was_asked_for() {
+        let read = |extra: Value| {
+            let mut record = json!({
+                "id": "019df1a0-3c5e-7b21-8f44-2a6c9e10d7b3", "fleet_ref": "FLEET-42", "fleet_name": "Acme",
+                "permissions": { "vehicle": "read" }, "success_redirect_url": "https://a.example/token",
+                "limit_tsps": null, "fleet_phone": null,
+            });
+            let fields = record.as_object_mut().unwrap();
+            fields.extend(extra.as_object().unwrap().clone());
+            InvitationRead::read(record).unwrap()
+        };
+        let permissions = BTreeMap::from([("vehicle".to_owned(), Level::Read)]);
+        let wanted = NewInvitation {
+            fleet_name: Some("Acme".to_owned()),
+            success_redirect_url: Some("https://a.example/token".to_owned()),
+            ..NewInvitation::new("FLEET-42", permissions, 672)
+        };
+        assert!(read(json!({})).has_all_of(&wanted));
+        assert!(read(json!({ "fleet_phone": "+15125550100" })).has_all_of(&wanted));
+        for other in [
+            json!({ "fleet_ref": "FLEET-43" }),
+            json!({ "fleet_name": null }),
+            json!({ "limit_tsps": ["samsara"] }),
+            json!({ "permissions": { "vehicle": "read_write" } }),
+            json!({ "permissions": { "vehicle": "read", "user": "read" } }),
+            json!({ "success_redirect_url": "https://b.example/" }),
+        ] {
+            assert!(!read(other.clone()).has_all_of(&wanted), "{other}");
+        }
+        let limited = NewInvitation {
+            limit_tsps: Some(vec!["samsara".to_owned()]),
+            ..wanted
+        };
+        assert!(!read(json!({})).has_all_of(&limited));
+        assert!(!format!("{:?}", read(json!({}))).contains("a.example"));
+    }
 }

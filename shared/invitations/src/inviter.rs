@@ -9,7 +9,9 @@ use catena_client::{
     Answer, Calls, CatenaError, Client, Created, InvitationRead, InvitationSecret, NewInvitation,
     Observed,
 };
-use fleet::{At, Decision, Fact, FleetRef, InvitationFact, Observation, Policy, Stage, Timestamp};
+use fleet::{
+    At, Decision, Fact, Facts, FleetRef, InvitationFact, Observation, Policy, Stage, Timestamp,
+};
 use serde_json::{Value, json};
 use startup::describe;
 use store::{
@@ -20,7 +22,7 @@ use time::OffsetDateTime;
 use tracing::{info, warn};
 use translation::translate_answer;
 
-use crate::step::{Stands, Step, is_as_asked, link_lives, newest_hash, step};
+use crate::step::{Stands, Step, Wish, link_lives, newest_hash, step};
 
 /// What an inviter is told.
 #[derive(Clone, Debug)]
@@ -31,6 +33,8 @@ pub struct Settings {
     pub history_days: HistoryDays,
     /// Where the fleets' pages are, without a slash at the end.
     pub public_base_url: String,
+    /// Fleets may have been invited without this stack: then Catena is looked at before the first invitation of each, too.
+    pub look_always: bool,
     /// The time.
     pub now: fn() -> OffsetDateTime,
 }
@@ -70,17 +74,6 @@ pub enum InviteError {
     /// The system has no random numbers to make a link of.
     #[error("no random numbers: {0}")]
     Random(getrandom::Error),
-}
-
-/// What somebody wants.
-struct Wanted<'a> {
-    request: &'a InvitationRequest,
-    /// The request as it is kept.
-    asked: &'a Value,
-    /// A fleet that declined is to be asked again.
-    reopen: bool,
-    /// What the fleet had is over, and it is to be asked again.
-    anew: bool,
 }
 
 /// A right to ask Catena for a fleet.
@@ -138,24 +131,32 @@ impl Inviter {
         reopen: bool,
     ) -> Result<Invitation, InviteError> {
         let asked = json!(request);
+        let new = self.new_invitation(fleet, request);
         let mut turn = Turn::new();
         loop {
             let now = self.now();
-            let (stored, kept) = self.table.invited(fleet).await?;
+            let (stored, mut kept) = self.table.invited(fleet).await?;
             let standing = stored.record.standing(&self.settings.policy, now);
-            let wanted = Wanted {
-                request,
+            let lately = |at: Timestamp| now < at.plus(LATELY.as_millis() as i64);
+            let over = standing.stage == Stage::Disconnected;
+            let wish = Wish {
                 asked: &asked,
+                returns_to: new.success_redirect_url.as_deref().unwrap_or_default(),
                 reopen,
-                anew: reopen && standing.stage == Stage::Disconnected,
+                anew: reopen && over && !kept.open.asked_at.is_some_and(lately),
+                look_always: self.settings.look_always,
             };
-            match step(&stored.record, &kept.open, &asked, reopen, wanted.anew, now) {
-                Step::Unchanged => return Ok(self.told(&stored, &kept, Outcome::Unchanged)),
+            let known = stored.version > 0;
+            match step(&stored.record, known, &kept.open, wish, now) {
+                Step::Unchanged => {
+                    self.extend_link(fleet, &mut kept).await?;
+                    return Ok(self.told(&stored, &kept, Outcome::Unchanged));
+                }
                 Step::Declined(reason) => return Err(InviteError::Declined(reason)),
                 Step::Wait => {}
                 Step::Ask { look } => {
                     if let Some(held) = self.hold(fleet, kept, asked.clone()).await? {
-                        let done = self.ask(&held, &wanted, look).await;
+                        let done = self.ask(&held, &new, wish, look).await;
                         let outcome = self.end(&held, done).await?;
                         let (stored, kept) = self.table.invited(fleet).await?;
                         return Ok(self.told(&stored, &kept, outcome));
@@ -174,11 +175,12 @@ impl Inviter {
             let (stored, kept) = self.table.invited(fleet).await?;
             let unsure = kept.open.asking.clone();
             let held = kept.open.lease.is_some_and(|lease| now < lease.ends);
+            let linked = kept.open.link.is_some();
             match Stands::of(&stored.record.facts, now) {
                 _ if held => {}
                 Stands::Accepted => return Err(InviteError::Accepted),
                 Stands::Never if unsure.is_none() => return Err(InviteError::NeverInvited),
-                Stands::Deleted if unsure.is_none() => return Ok(()),
+                Stands::Deleted if unsure.is_none() && !linked => return Ok(()),
                 _ => {
                     let asking = unsure.unwrap_or_else(|| json!(TAKING_BACK));
                     if let Some(held) = self.hold(fleet, kept, asking).await? {
@@ -234,6 +236,23 @@ impl Inviter {
         }
     }
 
+    /// Lets a link that is still used live on: its fleet keeps it for as long as it is invited again and again.
+    async fn extend_link(
+        &self,
+        fleet: &FleetRef,
+        kept: &mut StoredInvitation,
+    ) -> Result<(), StoreError> {
+        let ends = self.now().plus(LINK_LASTS.as_millis() as i64);
+        let half = self.now().plus(LINK_LASTS.as_millis() as i64 / 2);
+        let Some(link) = kept.open.link.as_mut().filter(|link| link.ends < half) else {
+            return Ok(());
+        };
+        link.ends = ends;
+        self.table.keep_link(fleet, link).await?;
+        // A conflict: somebody asks for the fleet, and will extend it.
+        self.table.keep_invitation(fleet, kept).await.map(drop)
+    }
+
     /// Takes the right to ask Catena for a fleet. `None` if somebody else was faster.
     async fn hold(
         &self,
@@ -241,6 +260,8 @@ impl Inviter {
         before: StoredInvitation,
         asking: Value,
     ) -> Result<Option<Held<'_>>, StoreError> {
+        // Counted from before the write, so that no call outlasts the right.
+        let catena = self.catena.within(CALLS);
         let mut held = before.clone();
         held.open.asking = Some(asking);
         held.open.lease = Some(Lease {
@@ -252,7 +273,7 @@ impl Inviter {
                 fleet: fleet.clone(),
                 before,
                 version,
-                catena: self.catena.within(CALLS),
+                catena,
             }),
         })
     }
@@ -271,9 +292,11 @@ impl Inviter {
                     secret,
                     open,
                 };
-                // A conflict: it took so long that somebody else asks by now, who will find what is there.
-                self.table.keep_invitation(fleet, &kept).await?;
-                Ok(value)
+                match self.table.keep_invitation(fleet, &kept).await? {
+                    Commit::Written(_) => Ok(value),
+                    // It took so long that somebody else asks by now, who finds what is there.
+                    Commit::Conflict => Err(InviteError::Busy),
+                }
             }
             Err(Failed { error, unsure_of }) => {
                 let mut kept = held.before.clone();
@@ -292,17 +315,17 @@ impl Inviter {
     async fn ask(
         &self,
         held: &Held<'_>,
-        wanted: &Wanted<'_>,
+        new: &NewInvitation,
+        wish: Wish<'_>,
         look: bool,
     ) -> Result<(OpenAndSealed, Outcome), Failed> {
         let fleet = &held.fleet;
-        if look && let Some(read) = self.found(held, wanted).await? {
-            let kept = self.keep(held, &read, wanted.asked).await?;
+        if look && let Some(read) = self.found(held, new, wish).await? {
+            let kept = self.keep(held, &read, wish).await?;
             return Ok((kept, Outcome::Adopted));
         }
-        let unsure = Failed::unsure(wanted.asked);
-        let new = self.new_invitation(fleet, wanted.request);
-        let created = held.catena.create_invitation(&new).await;
+        let unsure = Failed::unsure(wish.asked);
+        let created = held.catena.create_invitation(new).await;
         let created = created.map_err(|error| match error.is_ambiguous() {
             true => unsure(error.into()),
             false => error.into(),
@@ -318,7 +341,7 @@ impl Inviter {
         let observations = observations(read, observed);
         let written = async {
             self.take_in(fleet, observations).await?;
-            self.keep(held, read, wanted.asked).await
+            self.keep(held, read, wish).await
         };
         let kept = written.await.map_err(unsure)?;
         info!(fleet.ref = %fleet, outcome = ?outcome, "fleet {fleet}: invited");
@@ -329,30 +352,26 @@ impl Inviter {
     async fn found(
         &self,
         held: &Held<'_>,
-        wanted: &Wanted<'_>,
+        new: &NewInvitation,
+        wish: Wish<'_>,
     ) -> Result<Option<InvitationRead>, Failed> {
-        let fleet = &held.fleet;
-        let found = self.look(held).await?;
-        let facts = self.table.record(fleet).await?.record.facts;
+        let (found, facts) = self.look(held).await?;
         let stands = Stands::of(&facts, self.now());
         match stands {
-            Stands::Declined(reason) if !wanted.reopen => {
+            Stands::Declined(reason) if !wish.reopen => {
                 return Err(InviteError::Declined(reason).into());
             }
-            _ if !stands.leads_in() || wanted.anew => return Ok(None),
+            _ if !stands.leads_in() || wish.anew => return Ok(None),
             _ => {}
         }
         let newest = newest_hash(&facts);
         let is_newest = |it: &InvitationRead| newest.as_deref() == Some(hash(it));
-        let before = &held.before.open;
-        Ok(found
-            .into_iter()
-            .filter(is_newest)
-            .find(|it| is_as_asked(before, wanted.asked, wanted.request, &granted(it))))
+        let found = found.into_iter().filter(is_newest);
+        Ok(found.into_iter().find(|it| it.has_all_of(new)))
     }
 
     /// Takes in all invitations of a fleet that Catena has.
-    async fn look(&self, held: &Held<'_>) -> Result<Vec<InvitationRead>, InviteError> {
+    async fn look(&self, held: &Held<'_>) -> Result<(Vec<InvitationRead>, Facts), InviteError> {
         let fleet = &held.fleet;
         let listed = held.catena.invitations(Some(fleet.as_str()));
         let Answer { value, observed } = listed.collect(MOST).await?;
@@ -361,9 +380,15 @@ impl Inviter {
         }
         let mut found = value.items;
         found.retain(|it| it.invitation.fleet_ref.as_deref() == Some(fleet.as_str()));
+        let facts = self.table.record(fleet).await?.record.facts;
         let told = found.iter().flat_map(|it| observations(it, &observed));
-        self.take_in(fleet, told.collect()).await?;
-        Ok(found)
+        let told: Vec<_> = told.filter(|it| !is_known(it, &facts)).collect();
+        if told.is_empty() {
+            return Ok((found, facts));
+        }
+        self.take_in(fleet, told).await?;
+        let facts = self.table.record(fleet).await?.record.facts;
+        Ok((found, facts))
     }
 
     /// A refreshed invitation is read again: what a refresh does to one that was accepted is unknown (contract 7, row 20).
@@ -386,61 +411,75 @@ impl Inviter {
         }
     }
 
-    /// Takes an invitation back at Catena.
+    /// Takes an invitation back at Catena, and ends the fleet's link.
     async fn take_back(&self, held: &Held<'_>) -> Result<OpenAndSealed, Failed> {
         let fleet = &held.fleet;
-        let kept = held.before.secret.as_ref();
-        let secret = kept.and_then(|it| serde_json::from_str::<InvitationSecret>(it.open()).ok());
-        let newest = newest_hash(&self.table.record(fleet).await?.record.facts);
-        let ours = secret.filter(|_| newest.is_some() && newest == held.before.open.hash);
-        let secret = match ours {
-            Some(secret) => Some(secret),
-            // Invited without Kingpin, or by a call that was cut off.
-            None => self.open_one(held).await?,
-        };
-        if let Some(secret) = secret {
-            match held.catena.delete_invitation(&secret.id).await {
-                Ok(answer) => {
-                    let deleted = InvitationFact::Decision(Decision::Deleted);
-                    let at = At(Timestamp(answer.observed.latest().millis()), 0);
-                    let fact = Fact::Invitation {
-                        invitation: InvitationHash::of(&secret.id).as_str().to_owned(),
-                        was: deleted,
-                    };
-                    self.take_in(fleet, vec![Observation { at, fact }]).await?;
-                }
-                Err(error) if error.is_ambiguous() => return Err(error.into()),
+        if let Some(secret) = self.to_take_back(held).await? {
+            let done = held.catena.delete_invitation(&secret.id).await;
+            let taking_back = json!(TAKING_BACK);
+            let unsure = Failed::unsure(&taking_back);
+            let at = match done {
+                Ok(answer) => Some(answer.observed.latest().millis()),
+                Err(error) if error.is_ambiguous() => return Err(unsure(error.into())),
                 Err(error) => {
                     // Catena takes none back that was accepted (contract 3.1), nor one that is gone.
-                    self.look(held).await?;
-                    let facts = self.table.record(fleet).await?.record.facts;
-                    match Stands::of(&facts, self.now()) {
-                        Stands::Accepted => return Err(InviteError::Accepted.into()),
-                        Stands::Deleted | Stands::Expired => {}
-                        _ => return Err(error.into()),
+                    let (_, facts) = self.look(held).await?;
+                    match (Stands::of(&facts, self.now()), error) {
+                        (Stands::Accepted, _) => return Err(InviteError::Accepted.into()),
+                        (Stands::Deleted | Stands::Expired | Stands::Declined(_), _) => None,
+                        // Gone, and Catena doesn't list what is gone.
+                        (_, CatenaError::NotFound) => Some(self.now().0),
+                        (_, error) => return Err(error.into()),
                     }
                 }
+            };
+            if let Some(at) = at {
+                let fact = Fact::Invitation {
+                    invitation: InvitationHash::of(&secret.id).as_str().to_owned(),
+                    was: InvitationFact::Decision(Decision::Deleted),
+                };
+                let at = At(Timestamp(at), 0);
+                let told = self.take_in(fleet, vec![Observation { at, fact }]).await;
+                told.map_err(|error| unsure(error.into()))?;
             }
         }
-        let mut link = held.before.open.link.clone();
-        if let Some(link) = link.as_mut().filter(|link| link_lives(link, self.now())) {
-            link.ends = self.now();
-            self.table.keep_link(fleet, link).await?;
+        let before = &held.before.open;
+        if let Some(link) = &before.link {
+            let ended = Link {
+                id: link.id.clone(),
+                ends: link.ends.min(self.now()),
+            };
+            self.table.keep_link(fleet, &ended).await?;
         }
         let open = OpenPart {
-            hash: held.before.open.hash.clone(),
-            link,
+            hash: before.hash.clone(),
+            asked_at: before.asked_at,
             ..OpenPart::default()
         };
         info!(fleet.ref = %fleet, "fleet {fleet}: invitation taken back");
         Ok((open, None))
     }
 
-    /// What opens the newest invitation that Catena has and that can be taken back.
-    async fn open_one(&self, held: &Held<'_>) -> Result<Option<InvitationSecret>, Failed> {
+    /// What opens the invitation that is to be taken back; `None` if there is none any more.
+    async fn to_take_back(&self, held: &Held<'_>) -> Result<Option<InvitationSecret>, Failed> {
         let fleet = &held.fleet;
-        let found = self.look(held).await?;
+        let before = &held.before;
         let facts = self.table.record(fleet).await?.record.facts;
+        let newest = newest_hash(&facts);
+        let sure = before.open.asking.is_none() && newest.is_some();
+        if sure && Stands::of(&facts, self.now()) == Stands::Deleted {
+            return Ok(None);
+        }
+        let secret = before
+            .secret
+            .as_ref()
+            .filter(|_| sure && newest == before.open.hash);
+        let secret = secret.and_then(|it| serde_json::from_str(it.open()).ok());
+        if secret.is_some() {
+            return Ok(secret);
+        }
+        // Invited without Kingpin, or by a call that was cut off.
+        let (found, facts) = self.look(held).await?;
         match Stands::of(&facts, self.now()) {
             Stands::Accepted => return Err(InviteError::Accepted.into()),
             Stands::Never => return Err(InviteError::NeverInvited.into()),
@@ -483,7 +522,7 @@ impl Inviter {
         &self,
         held: &Held<'_>,
         read: &InvitationRead,
-        asked: &Value,
+        wish: Wish<'_>,
     ) -> Result<OpenAndSealed, InviteError> {
         let fleet = &held.fleet;
         let catena_fleet = read.invitation.fleet_id.clone();
@@ -500,9 +539,9 @@ impl Inviter {
             self.table.change(key, &change).await?;
         }
         let now = self.now();
-        let before = held.before.open.link.clone();
-        let id = match before.filter(|link| link_lives(link, now)) {
-            Some(link) => link.id,
+        // The fleet's own, also if it ended meanwhile; one that was taken back isn't there any more.
+        let id = match &held.before.open.link {
+            Some(link) => link.id.clone(),
             None => new_link()?,
         };
         let link = Link {
@@ -512,7 +551,9 @@ impl Inviter {
         self.table.keep_link(fleet, &link).await?;
         let open = OpenPart {
             hash: Some(hash(read).to_owned()),
-            asked: Some(asked.clone()),
+            asked: Some(wish.asked.clone()),
+            asked_at: Some(now),
+            returns_to: Some(wish.returns_to.to_owned()),
             granted: Some(json!(granted(read))),
             link: Some(link),
             ..OpenPart::default()
@@ -578,6 +619,20 @@ impl Turn {
     }
 }
 
+/// Whether an invitation is known to be deleted. When it was isn't told, so each answer would be news.
+fn is_known(told: &Observation, facts: &Facts) -> bool {
+    let Fact::Invitation {
+        invitation,
+        was: InvitationFact::Decision(Decision::Deleted),
+    } = &told.fact
+    else {
+        return false;
+    };
+    let known = facts.invitations.get(invitation);
+    let known = known.and_then(|known| known.decision.as_ref());
+    known.is_some_and(|known| *known.value() == Decision::Deleted)
+}
+
 fn hash(read: &InvitationRead) -> &str {
     read.invitation.invitation_hash.as_str()
 }
@@ -618,6 +673,8 @@ const HOURS: u16 = 672;
 const MOST: usize = 200;
 /// How long a link lives after its fleet was last invited.
 const LINK_LASTS: Duration = Duration::from_hours(180 * 24);
+/// A fleet whose agreement or connections are over is asked again at most so often.
+const LATELY: Duration = Duration::from_mins(10);
 /// For all calls to Catena for a fleet at once, with their repetitions.
 const CALLS: Duration = Duration::from_secs(8);
 /// How long a right to ask lasts: the calls, and writing down what they came to.

@@ -5,8 +5,8 @@
 //! meanwhile waits for the answer. A call that was cut off leaves both behind: the next one looks at what Catena has before
 //! it asks again, and takes it over if it is what was asked for.
 //!
-//! An answer is written down in the order that survives a crash anywhere: key, history, record, link, and the right to ask given back
-//! last of all, with the secret.
+//! An answer is written down in an order that survives a crash anywhere: history, record, key, link, and last of all the right to ask is
+//! given back, with the secret.
 
 mod inviter;
 mod step;

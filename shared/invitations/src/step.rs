@@ -1,6 +1,5 @@
 //! What to do when a fleet is to be invited, from what is known: pure.
 
-use api::InvitationRequest;
 use fleet::{Decision, Facts, InvitationFacts, Record, Register, Timestamp};
 use serde_json::Value;
 use store::{Link, OpenPart};
@@ -78,45 +77,48 @@ pub(crate) enum Step {
     },
 }
 
-/// What to do when a fleet is to be invited with `asked`.
+/// What is wanted, and what is known besides the record.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wish<'a> {
+    /// What is asked for.
+    pub(crate) asked: &'a Value,
+    /// Where the fleet is to come back to.
+    pub(crate) returns_to: &'a str,
+    /// A fleet that declined is to be asked again.
+    pub(crate) reopen: bool,
+    /// What the fleet had is over, and it is to be asked again.
+    pub(crate) anew: bool,
+    /// Fleets may have been invited without this stack: Catena may know of one that nothing is known of here.
+    pub(crate) look_always: bool,
+}
+
+/// What to do when a fleet is to be invited; `stored` is its record, `known` whether it has one.
 pub(crate) fn step(
     record: &Record,
+    known: bool,
     kept: &OpenPart,
-    asked: &Value,
-    reopen: bool,
-    over: bool,
+    wish: Wish<'_>,
     now: Timestamp,
 ) -> Step {
     if kept.lease.is_some_and(|lease| now < lease.ends) {
         return Step::Wait;
     }
     let stands = Stands::of(&record.facts, now);
+    let look = known || kept.asking.is_some() || wish.look_always;
     match &stands {
-        Stands::Declined(reason) if !reopen => return Step::Declined(reason.clone()),
+        Stands::Declined(reason) if !wish.reopen => return Step::Declined(reason.clone()),
         Stands::Declined(_) => return Step::Ask { look: false },
-        Stands::Never if kept.asking.is_none() => return Step::Ask { look: false },
+        Stands::Never => return Step::Ask { look },
         _ => {}
     }
     let linked = kept.link.as_ref().is_some_and(|link| link_lives(link, now));
-    let as_asked = kept.asked.as_ref() == Some(asked) && kept.hash == newest_hash(&record.facts);
-    let wanted_anew = reopen && over;
-    if stands.leads_in() && as_asked && linked && kept.asking.is_none() && !wanted_anew {
+    let as_asked = kept.asked.as_ref() == Some(wish.asked)
+        && kept.returns_to.as_deref() == Some(wish.returns_to)
+        && kept.hash == newest_hash(&record.facts);
+    if stands.leads_in() && as_asked && linked && kept.asking.is_none() && !wish.anew {
         return Step::Unchanged;
     }
     Step::Ask { look: true }
-}
-
-/// Whether an invitation that Catena has is the one that is asked for, so that asking again would change nothing.
-pub(crate) fn is_as_asked(
-    kept: &OpenPart,
-    asked: &Value,
-    request: &InvitationRequest,
-    granted: &api::Scopes,
-) -> bool {
-    let asked_before = [&kept.asking, &kept.asked].contains(&&Some(asked.clone()));
-    let wanted = request.permissions.iter().flatten();
-    let wanted = wanted.map(|(resource, level)| (resource.clone(), level.as_str().to_owned()));
-    asked_before && wanted.collect::<api::Scopes>() == *granted
 }
 
 /// Whether a link can still be used.
@@ -158,6 +160,7 @@ mod tests {
         OpenPart {
             hash: Some("hash".to_owned()),
             asked: Some(json!({ "a": 1 })),
+            returns_to: Some("https://a.example".to_owned()),
             link: Some(Link {
                 id: "link".to_owned(),
                 ends: NOW.plus(1),
@@ -166,8 +169,23 @@ mod tests {
         }
     }
 
+    fn wish(asked: &Value) -> Wish<'_> {
+        Wish {
+            asked,
+            returns_to: "https://a.example",
+            reopen: false,
+            anew: false,
+            look_always: false,
+        }
+    }
+
     fn decide(record: &Record, kept: &OpenPart, reopen: bool) -> Step {
-        step(record, kept, &json!({ "a": 1 }), reopen, false, NOW)
+        let asked = json!({ "a": 1 });
+        let wish = Wish {
+            reopen,
+            ..wish(&asked)
+        };
+        step(record, *record != Record::default(), kept, wish, NOW)
     }
 
     #[test]
@@ -177,9 +195,21 @@ mod tests {
         assert_eq!(decide(&open, &kept(), true), Step::Unchanged);
         let accepted = record(Decision::Accepted, NOW.0 - 1);
         assert_eq!(decide(&accepted, &kept(), false), Step::Unchanged);
-        let over = step(&accepted, &kept(), &json!({ "a": 1 }), true, true, NOW);
-        assert_eq!(over, Step::Ask { look: true });
         let look = Step::Ask { look: true };
+        let asked = json!({ "a": 1 });
+        let anew = Wish {
+            reopen: true,
+            anew: true,
+            ..wish(&asked)
+        };
+        assert_eq!(step(&accepted, true, &kept(), anew, NOW), look);
+        let moved = Wish {
+            returns_to: "https://b.example",
+            ..wish(&asked)
+        };
+        assert_eq!(step(&open, true, &kept(), moved, NOW), look);
+        let other = json!({});
+        assert_eq!(step(&open, true, &kept(), wish(&other), NOW), look);
         let ended_link = OpenPart {
             link: None,
             ..kept()
@@ -195,7 +225,6 @@ mod tests {
         for kept in [ended_link, unsure, elsewhere, OpenPart::default()] {
             assert_eq!(decide(&open, &kept, false), look, "{kept:?}");
         }
-        assert_eq!(step(&open, &kept(), &json!({}), false, false, NOW), look);
         assert_eq!(decide(&record(Decision::Open, NOW.0), &kept(), false), look);
         assert_eq!(
             decide(&record(Decision::Deleted, NOW.0 + 1), &kept(), false),
@@ -212,14 +241,22 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_fleet_costs_one_call_unless_one_was_cut_off() {
+    fn an_unknown_fleet_costs_one_call_unless_there_may_be_something_to_see() {
         let (never, nothing) = (Record::default(), OpenPart::default());
         assert_eq!(decide(&never, &nothing, false), Step::Ask { look: false });
+        let look = Step::Ask { look: true };
+        let asked = json!({ "a": 1 });
+        assert_eq!(step(&never, true, &nothing, wish(&asked), NOW), look);
+        let always = Wish {
+            look_always: true,
+            ..wish(&asked)
+        };
+        assert_eq!(step(&never, false, &nothing, always, NOW), look);
         let cut_off = OpenPart {
             asking: Some(json!({ "a": 1 })),
             ..OpenPart::default()
         };
-        assert_eq!(decide(&never, &cut_off, false), Step::Ask { look: true });
+        assert_eq!(decide(&never, &cut_off, false), look);
         let held = OpenPart {
             lease: Some(Lease { ends: NOW.plus(1) }),
             ..cut_off
@@ -229,6 +266,6 @@ mod tests {
             lease: Some(Lease { ends: NOW }),
             ..held
         };
-        assert_eq!(decide(&never, &past, false), Step::Ask { look: true });
+        assert_eq!(decide(&never, &past, false), look);
     }
 }

@@ -87,6 +87,12 @@ impl Decided {
 }
 
 impl HistoryEntry {
+    /// Without what was seen before: a crash or a conflict between a history and its record writes things twice.
+    fn once(mut self, seen: &mut BTreeSet<Observation>) -> Option<Self> {
+        self.news.retain(|news| seen.insert(news.clone()));
+        (!self.news.is_empty() || self.decided.is_some()).then_some(self)
+    }
+
     /// When it happened.
     pub fn at(&self) -> At {
         let news = self.news.iter().map(|news| news.at).max();
@@ -192,8 +198,8 @@ impl Table {
         self.write_all(REMEMBER, requests).await
     }
 
-    /// A page of a fleet's history, the latest written first: that of at most `limit` writes, which came before the one where
-    /// another page ended.
+    /// A page of a fleet's history, the latest written first and each observation once: that of at most `limit` writes, which came
+    /// before the one where another page ended.
     pub async fn history_page(
         &self,
         fleet: &FleetRef,
@@ -215,9 +221,11 @@ impl Table {
             .send()
             .await
             .map_err(StoreError::of("read a history"))?;
+        let mut seen = BTreeSet::new();
         let mut entries = Vec::new();
         for item in page.items.iter().flatten() {
-            entries.extend(read(item)?.into_iter().rev());
+            let once = read(item)?.into_iter().rev();
+            entries.extend(once.filter_map(|entry| entry.once(&mut seen)));
         }
         let next = match &page.last_evaluated_key {
             Some(last) => HistoryCursor::parse(text(last, "sk")?.trim_start_matches(HISTORY)),
@@ -234,12 +242,8 @@ impl Table {
             .items_under("read a history", pk(fleet), HISTORY)
             .await?
         {
-            for mut entry in read(&item)? {
-                entry.news.retain(|news| seen.insert(news.clone()));
-                if !entry.news.is_empty() || entry.decided.is_some() {
-                    history.push(entry);
-                }
-            }
+            let entries = read(&item)?.into_iter();
+            history.extend(entries.filter_map(|entry| entry.once(&mut seen)));
         }
         history.sort_by_key(HistoryEntry::at);
         Ok(history)

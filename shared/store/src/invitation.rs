@@ -63,6 +63,12 @@ pub struct OpenPart {
     /// What Catena granted, as the caller writes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub granted: Option<Value>,
+    /// When Catena was last asked with success.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked_at: Option<Timestamp>,
+    /// Where the fleet comes back to, as Catena was told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub returns_to: Option<String>,
     /// The fleet's durable link.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub link: Option<Link>,

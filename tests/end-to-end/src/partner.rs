@@ -16,7 +16,7 @@ use local::{
 };
 use partner_api::Operation;
 use serde_json::{Value, json};
-use simulator::{ApiFault, ApiFaultKind};
+use simulator::{ApiFault, ApiFaultKind, Simulator};
 use time::OffsetDateTime;
 
 use crate::{
@@ -432,6 +432,119 @@ async fn nothing_is_half_done_while_catena_is_down() {
             1,
             "{fault:?}"
         );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_cut_off_is_neither_forgotten_nor_taken_for_done() {
+    let partner = Partner::start().await;
+    let simulator = &partner.running.stack.simulator;
+    simulator.set_events(false);
+    let until_cleared = |kind, method: &str| {
+        let fault = ApiFault::new(kind).on(method, INVITATIONS);
+        simulator.add_api_fault(fault.until_cleared());
+    };
+    let at_catena = |fleet: &str| simulator.invitation(fleet).unwrap().read;
+
+    // A change that Catena never heard of: the old invitation isn't taken for it, however alike.
+    partner.put("FLEET-1", "", json!({})).await;
+    let limited = json!({ "limit_tsps": ["samsara"] });
+    until_cleared(ApiFaultKind::Status { status: 500 }, "POST");
+    let (status, _) = partner.put("FLEET-1", "", limited.clone()).await;
+    assert_eq!(status, 503);
+    simulator.clear_api_faults();
+    let (_, again) = partner.put("FLEET-1", "", limited).await;
+    assert_eq!(again["outcome"], "refreshed", "{again}");
+    assert_eq!(at_catena("FLEET-1")["limit_tsps"], json!(["samsara"]));
+
+    // A change that was done, though its answer was lost: the wish before it isn't taken for it either.
+    until_cleared(ApiFaultKind::CutAfter, "POST");
+    let (status, _) = partner
+        .put("FLEET-1", "", json!({ "fleet_name": "Other" }))
+        .await;
+    assert_eq!(status, 503);
+    simulator.clear_api_faults();
+    let (_, before) = partner
+        .put("FLEET-1", "", json!({ "fleet_name": "Acme" }))
+        .await;
+    assert_eq!(before["outcome"], "refreshed", "{before}");
+    assert_eq!(at_catena("FLEET-1")["fleet_name"], "Acme");
+
+    // Taken back, though the answer was lost: nobody is told that the invitation stands.
+    until_cleared(ApiFaultKind::CutAfter, "DELETE");
+    let (status, _) = partner.delete("/fleets/FLEET-1/invitation").await;
+    assert_eq!(status, 503);
+    simulator.clear_api_faults();
+    let (status, anew) = partner
+        .put("FLEET-1", "", json!({ "fleet_name": "Acme" }))
+        .await;
+    assert_eq!(
+        (status, &anew["outcome"]),
+        (201, &json!("created")),
+        "{anew}"
+    );
+
+    // The new one that nobody heard of is taken back, and not the old one.
+    simulator.expire_invitation("FLEET-1").unwrap();
+    until_cleared(ApiFaultKind::Truncated, "POST");
+    let (status, _) = partner
+        .put("FLEET-1", "", json!({ "fleet_name": "New" }))
+        .await;
+    assert_eq!(status, 502);
+    simulator.clear_api_faults();
+    assert_eq!(at_catena("FLEET-1")["status"], "active");
+    let (status, _) = partner.delete("/fleets/FLEET-1/invitation").await;
+    assert_eq!(status, 204);
+    assert_eq!(at_catena("FLEET-1")["status"], "deleted");
+    let (_, fleet) = partner.get("/fleets/FLEET-1").await;
+    assert_eq!(fleet["invitation"]["status"], "deleted", "{fleet}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fleet_that_declined_before_is_not_asked_again_if_the_stack_knows_that_it_may_have() {
+    let backend = Backend::start().await;
+    let catena = Simulator::start(simulator::Config {
+        listen: None,
+        webhook_url: "http://127.0.0.1:9/".to_owned(),
+        signing_key: "nobody-listens-to-the-webhooks-here".to_owned(),
+    });
+    let catena = catena.await.unwrap();
+    catena.set_events(false);
+    let before = backend.partner_api(catena.url(), &[]).await;
+    for fleet in ["FLEET-1", "FLEET-2"] {
+        before.invoke(&invitation_of(fleet)).await.unwrap();
+        catena.decline_invitation(fleet, None).unwrap();
+    }
+    // The table is lost.
+    let after = Backend::start().await;
+    let cautious = after
+        .partner_api(catena.url(), &[("INVITED_BEFORE", "true")])
+        .await;
+    let answer = cautious.invoke(&invitation_of("FLEET-1")).await.unwrap();
+    assert_eq!(answer["statusCode"], 409, "{answer}");
+    assert_eq!(catena.invitation("FLEET-1").unwrap().status, "declined");
+    let usual = after.partner_api(catena.url(), &[]).await;
+    let answer = usual.invoke(&invitation_of("FLEET-2")).await.unwrap();
+    assert_eq!(answer["statusCode"], 200, "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fleet_whose_invitation_ran_out_unheard_is_listed_as_it_stands() {
+    let partner = Partner::start().await;
+    let soon = OffsetDateTime::now_utc() + Duration::from_secs(2);
+    let text = soon
+        .format(&time::format_description::well_known::Rfc3339)
+        .unwrap();
+    let fleet = simulator::Fleet::new("FLEET-1", OffsetDateTime::now_utc());
+    let mut created = simulator::events::invitation_created(&fleet, fleet.invited_at);
+    created.data[0]["expires_at"] = json!(text);
+    created.data[0]["expires_in_hours"] = json!(1);
+    partner.running.deliver(&[created], false).await;
+    partner.running.settled(Duration::from_secs(30)).await;
+    tokio::time::sleep(Duration::from_millis(2_100)).await;
+    for query in ["?stage=invited", ""] {
+        let (_, page) = partner.get(&format!("/fleets{query}")).await;
+        assert_eq!(page["fleets"][0]["stage"], "expired", "{query}: {page}");
     }
 }
 
