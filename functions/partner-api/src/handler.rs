@@ -110,7 +110,7 @@ impl PartnerApi {
         }
     }
 
-    /// Answers a request, in [`DEADLINE`] at most.
+    /// Answers a request, within 28 s.
     pub async fn handle(&self, request: Request) -> Response<Body> {
         let answered = match Call::of(&request) {
             Ok(call) => {

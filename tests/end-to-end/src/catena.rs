@@ -32,7 +32,7 @@ impl Catena {
         Self { simulator, client }
     }
 
-    fn new(fleet: &str) -> NewInvitation {
+    fn wish(fleet: &str) -> NewInvitation {
         let permissions = BTreeMap::from([("vehicle".to_owned(), Level::Read)]);
         NewInvitation::new(fleet, permissions, 672)
     }
@@ -41,7 +41,7 @@ impl Catena {
         let created = self
             .client
             .within(TIME)
-            .create_invitation(&Self::new(fleet))
+            .create_invitation(&Self::wish(fleet))
             .await?;
         Ok((created.value.new, created.value.invitation.invitation))
     }
