@@ -529,7 +529,7 @@ fn log(call: &Call<'_>, answered: &Result<Answer, Refusal>) {
         Err(Refusal { problem, cause }) => {
             let (status, kind) = (problem.status, &problem.kind);
             let cause = cause.as_deref();
-            if status >= 500 {
+            if status >= 500 && status != 503 {
                 error!(operation, caller, fleet.ref = fleet, status, problem = kind, cause, "{operation}: {kind}");
             } else {
                 warn!(operation, caller, fleet.ref = fleet, status, problem = kind, cause, "{operation}: {kind}");

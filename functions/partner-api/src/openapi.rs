@@ -74,13 +74,21 @@ fn described(operation: Operation, path: &str, schemas: &mut SchemaGenerator) ->
         }
         responses.insert(status.to_string(), answer);
     }
+    for (status, description) in [
+        (413, "The body is larger than API Gateway takes"),
+        (429, "More calls than the account's API Gateway takes"),
+    ] {
+        let content = json!({ "application/json": { "schema": gateways_own() } });
+        responses.insert(
+            status.to_string(),
+            json!({ "description": description, "content": content }),
+        );
+    }
     for status in told.problems.iter().chain(&[403, 404, 422, 500, 503]) {
         let mut content = json!({ "application/problem+json": { "schema": problem } });
         if [403, 404, 500, 503].contains(status) {
             // API Gateway's own.
-            content["application/json"] = json!({ "schema": {
-                "type": "object", "properties": { "message": { "type": "string" } }, "required": ["message"],
-            } });
+            content["application/json"] = json!({ "schema": gateways_own() });
         }
         let mut answer = json!({ "description": meaning(*status), "content": content });
         if *status == 503 {
@@ -137,7 +145,8 @@ fn told(operation: Operation, schemas: &mut SchemaGenerator) -> Told {
             summary: "Invite a fleet",
             description: "Sees to it that the fleet is invited with what the body asks for, and answers with the fleet's own \
                           link. The same body again, while the invitation can lead the fleet in, is answered without a call \
-                          to Catena. Another body refreshes the invitation.",
+                          to Catena. Another body refreshes the invitation, unless Catena's has all that is asked for \
+                          already.",
             parameters: vec![query(
                 "reopen",
                 "Also ask a fleet again that declined, or whose agreement or connections are over",
@@ -160,7 +169,8 @@ fn told(operation: Operation, schemas: &mut SchemaGenerator) -> Told {
         },
         Operation::DeleteInvitation => Told {
             summary: "Take an invitation back",
-            description: "Takes the fleet's invitation back at Catena, and ends its link. Not possible once the fleet accepted.",
+            description: "Takes the fleet's invitation back at Catena, and ends its link. Not possible once the fleet accepted; one that it \
+                          declined stays declined.",
             parameters: vec![],
             body: None,
             answers: vec![(204, "There is no invitation any more", None)],
@@ -258,6 +268,15 @@ fn told(operation: Operation, schemas: &mut SchemaGenerator) -> Told {
             problems: &[],
         },
     }
+}
+
+/// What API Gateway answers by itself.
+fn gateways_own() -> Value {
+    json!({
+        "type": "object",
+        "properties": { "message": { "type": "string" } },
+        "required": ["message"],
+    })
 }
 
 fn query(name: &str, description: &str, schema: Value) -> Value {

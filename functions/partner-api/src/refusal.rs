@@ -125,7 +125,7 @@ impl From<StoreError> for Refusal {
         let refusal = match &error {
             StoreError::Unavailable { .. } => Self::new(
                 Kind::TableUnavailable,
-                "The table could not be read or written. Nothing was lost; try again.",
+                "The table could not be read or written. The same call again finds out what was done and does the rest.",
             ),
             StoreError::NewerSchema { .. } => Self::new(
                 Kind::TableUnavailable,
@@ -169,7 +169,7 @@ impl From<InviteError> for Refusal {
             ),
             InviteError::OtherFleet => Self::new(
                 Kind::CatenaUnreadable,
-                "Catena answered about another fleet than the one that was asked for. Nothing was kept.",
+                "Catena answered about another fleet than the one that was asked for. Nothing of it was kept.",
             ),
             InviteError::Catena(error) => error.into(),
             InviteError::Store(error) => error.into(),
@@ -187,7 +187,7 @@ const RETRY_AFTER: u64 = 5;
 
 impl From<CatenaError> for Refusal {
     fn from(error: CatenaError) -> Self {
-        let nothing_kept = "Nothing was kept half done";
+        let again = "The same call again finds out what was done and does the rest";
         let refusal = match &error {
             CatenaError::Refused(refused) if refused.status == 422 || refused.status == 400 => {
                 let fields = refused.fields.iter();
@@ -220,20 +220,16 @@ impl From<CatenaError> for Refusal {
             CatenaError::RateLimited { retry_after } => {
                 let seconds = retry_after.map_or(RETRY_AFTER, |it| it.as_secs() + 1);
                 let detail =
-                    format!("Catena limits our calls. {nothing_kept}; try again in {seconds} s.");
+                    format!("Catena limits our calls. Nothing was done; try again in {seconds} s.");
                 Self::new(Kind::CatenaUnavailable, detail).after(seconds)
             }
             CatenaError::Unavailable { .. } | CatenaError::Unclear(_) => Self::new(
                 Kind::CatenaUnavailable,
-                format!(
-                    "Catena can't be reached, is too slow or broken. {nothing_kept}; try again."
-                ),
+                format!("Catena can't be reached, is too slow or broken. {again}."),
             ),
             CatenaError::Unreadable { .. } => Self::new(
                 Kind::CatenaUnreadable,
-                format!(
-                    "What Catena answered is not what it documents. {nothing_kept}; try again."
-                ),
+                format!("What Catena answered is not what it documents. {again}."),
             ),
         };
         refusal.because(&error)

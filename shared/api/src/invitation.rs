@@ -226,7 +226,7 @@ pub enum Outcome {
     Created,
     /// Catena refreshed the one that it had.
     Refreshed,
-    /// Catena had it already: an earlier call was cut off after Catena's answer.
+    /// Catena has all that is asked for already, as after a call that was cut off: nothing was refreshed.
     Adopted,
     /// It was as asked, and Catena wasn't called.
     Unchanged,

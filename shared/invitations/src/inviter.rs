@@ -92,6 +92,8 @@ struct Failed {
     error: InviteError,
     /// What was asked for, if it isn't known whether Catena did it.
     unsure_of: Option<Value>,
+    /// What was unsure before is known by now.
+    settled: bool,
 }
 
 impl<E: Into<InviteError>> From<E> for Failed {
@@ -99,6 +101,7 @@ impl<E: Into<InviteError>> From<E> for Failed {
         Self {
             error: error.into(),
             unsure_of: None,
+            settled: false,
         }
     }
 }
@@ -108,6 +111,7 @@ impl Failed {
         |error| Self {
             error,
             unsure_of: Some(asked.clone()),
+            settled: false,
         }
     }
 }
@@ -179,7 +183,9 @@ impl Inviter {
             match Stands::of(&stored.record.facts, now) {
                 _ if held => {}
                 Stands::Accepted => return Err(InviteError::Accepted),
-                Stands::Never if unsure.is_none() => return Err(InviteError::NeverInvited),
+                Stands::Never if unsure.is_none() && !self.settings.look_always => {
+                    return Err(InviteError::NeverInvited);
+                }
                 Stands::Deleted if unsure.is_none() && !linked => return Ok(()),
                 _ => {
                     let asking = unsure.unwrap_or_else(|| json!(TAKING_BACK));
@@ -298,11 +304,16 @@ impl Inviter {
                     Commit::Conflict => Err(InviteError::Busy),
                 }
             }
-            Err(Failed { error, unsure_of }) => {
+            Err(Failed {
+                error,
+                unsure_of,
+                settled,
+            }) => {
                 let mut kept = held.before.clone();
                 kept.version = held.version;
                 kept.open.lease = None;
-                kept.open.asking = unsure_of.or(kept.open.asking);
+                let before = kept.open.asking.filter(|_| !settled);
+                kept.open.asking = unsure_of.or(before);
                 if let Err(error) = self.table.keep_invitation(fleet, &kept).await {
                     warn!(fleet.ref = %fleet, cause = describe(&error), "fleet {fleet}: the right to ask Catena ends by time alone");
                 }
@@ -359,7 +370,10 @@ impl Inviter {
         let stands = Stands::of(&facts, self.now());
         match stands {
             Stands::Declined(reason) if !wish.reopen => {
-                return Err(InviteError::Declined(reason).into());
+                return Err(Failed {
+                    settled: true,
+                    ..InviteError::Declined(reason).into()
+                });
             }
             _ if !stands.leads_in() || wish.anew => return Ok(None),
             _ => {}
@@ -423,12 +437,14 @@ impl Inviter {
                 Err(error) if error.is_ambiguous() => return Err(unsure(error.into())),
                 Err(error) => {
                     // Catena takes none back that was accepted (contract 3.1), nor one that is gone.
-                    let (_, facts) = self.look(held).await?;
+                    let (found, facts) = self.look(held).await?;
+                    let ours = InvitationHash::of(&secret.id);
+                    let listed = found.iter().any(|it| hash(it) == ours.as_str());
                     match (Stands::of(&facts, self.now()), error) {
                         (Stands::Accepted, _) => return Err(InviteError::Accepted.into()),
                         (Stands::Deleted | Stands::Expired | Stands::Declined(_), _) => None,
                         // Gone, and Catena doesn't list what is gone.
-                        (_, CatenaError::NotFound) => Some(self.now().0),
+                        (_, CatenaError::NotFound) if !listed => Some(self.now().0),
                         (_, error) => return Err(error.into()),
                     }
                 }
@@ -443,14 +459,8 @@ impl Inviter {
                 told.map_err(|error| unsure(error.into()))?;
             }
         }
+        // Without its link: what it leads to says so from now on.
         let before = &held.before.open;
-        if let Some(link) = &before.link {
-            let ended = Link {
-                id: link.id.clone(),
-                ends: link.ends.min(self.now()),
-            };
-            self.table.keep_link(fleet, &ended).await?;
-        }
         let open = OpenPart {
             hash: before.hash.clone(),
             asked_at: before.asked_at,
@@ -460,37 +470,37 @@ impl Inviter {
         Ok((open, None))
     }
 
-    /// What opens the invitation that is to be taken back; `None` if there is none any more.
+    /// What opens the invitation that is to be taken back; `None` if there is nothing to take back: it is gone, or the fleet declined,
+    /// which stays known.
     async fn to_take_back(&self, held: &Held<'_>) -> Result<Option<InvitationSecret>, Failed> {
-        let fleet = &held.fleet;
         let before = &held.before;
-        let facts = self.table.record(fleet).await?.record.facts;
-        let newest = newest_hash(&facts);
-        let sure = before.open.asking.is_none() && newest.is_some();
-        if sure && Stands::of(&facts, self.now()) == Stands::Deleted {
-            return Ok(None);
-        }
-        let secret = before
-            .secret
-            .as_ref()
-            .filter(|_| sure && newest == before.open.hash);
-        let secret = secret.and_then(|it| serde_json::from_str(it.open()).ok());
-        if secret.is_some() {
-            return Ok(secret);
+        let facts = self.table.record(&held.fleet).await?.record.facts;
+        let kept = before.secret.as_ref();
+        let kept = kept.and_then(|it| serde_json::from_str(it.open()).ok());
+        if before.open.asking.is_none() && kept.is_some() && newest_hash(&facts) == before.open.hash
+        {
+            return Ok(match Stands::of(&facts, self.now()) {
+                Stands::Deleted | Stands::Declined(_) => None,
+                _ => kept,
+            });
         }
         // Invited without Kingpin, or by a call that was cut off.
         let (found, facts) = self.look(held).await?;
         match Stands::of(&facts, self.now()) {
             Stands::Accepted => return Err(InviteError::Accepted.into()),
             Stands::Never => return Err(InviteError::NeverInvited.into()),
-            Stands::Deleted => return Ok(None),
-            _ => {}
+            Stands::Deleted | Stands::Declined(_) => return Ok(None),
+            Stands::Open | Stands::Expired => {}
         }
         let newest = newest_hash(&facts);
-        let newest = found
+        let listed = found
             .into_iter()
             .find(|it| newest.as_deref() == Some(hash(it)));
-        Ok(newest.map(|it| it.secret))
+        let kept = kept.filter(|_| newest == before.open.hash);
+        match listed.map(|it| it.secret).or(kept) {
+            Some(secret) => Ok(Some(secret)),
+            None => Err(InviteError::Catena(CatenaError::NotFound).into()),
+        }
     }
 
     /// Folds what Catena answered into the fleet's record.
@@ -671,7 +681,7 @@ const TOLD_BY: &str = "api.invitation";
 const HOURS: u16 = 672;
 /// Invitations of one fleet that are looked at. A fleet has one at a time, so there are as many as ended before.
 const MOST: usize = 200;
-/// How long a link lives after its fleet was last invited.
+/// How long a link lives after Catena was last asked for its fleet; half of that at least after somebody asked.
 const LINK_LASTS: Duration = Duration::from_hours(180 * 24);
 /// A fleet whose agreement or connections are over is asked again at most so often.
 const LATELY: Duration = Duration::from_mins(10);

@@ -106,8 +106,10 @@ pub(crate) fn step(
     let stands = Stands::of(&record.facts, now);
     let look = known || kept.asking.is_some() || wish.look_always;
     match &stands {
-        Stands::Declined(reason) if !wish.reopen => return Step::Declined(reason.clone()),
-        Stands::Declined(_) => return Step::Ask { look: false },
+        // Somebody may have opened it again without learning that Catena did.
+        Stands::Declined(reason) if !wish.reopen && kept.asking.is_none() => {
+            return Step::Declined(reason.clone());
+        }
         Stands::Never => return Step::Ask { look },
         _ => {}
     }
@@ -237,7 +239,13 @@ mod tests {
         let declined = record(Decision::Declined(Some("no".to_owned())), NOW.0 + 1);
         let no = Step::Declined(Some("no".to_owned()));
         assert_eq!(decide(&declined, &kept(), false), no);
-        assert_eq!(decide(&declined, &kept(), true), Step::Ask { look: false });
+        let look = Step::Ask { look: true };
+        assert_eq!(decide(&declined, &kept(), true), look);
+        let cut_off = OpenPart {
+            asking: Some(json!({ "a": 1 })),
+            ..kept()
+        };
+        assert_eq!(decide(&declined, &cut_off, false), look);
     }
 
     #[test]

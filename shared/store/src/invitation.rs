@@ -171,8 +171,9 @@ impl Table {
         Ok(removed.map(|_| 0))
     }
 
-    /// Writes a fleet's durable link down, or its new end. An ended link is kept for [`Link::REMEMBERED`], so that a page can
-    /// tell the fleet whom to ask.
+    /// Writes down whose a durable link is. Whether it still leads anywhere, and until when, only the fleet's invitation says
+    /// ([`OpenPart::link`]), which is written on a condition: a link that is not named there has ended, and is remembered for
+    /// [`Link::REMEMBERED`] longer, so that a page can tell the fleet whom to ask.
     pub async fn keep_link(&self, fleet: &FleetRef, link: &Link) -> Result<(), StoreError> {
         let expires_at = (link.ends.0 + Link::REMEMBERED.whole_milliseconds() as i64) / 1000;
         self.client
@@ -180,7 +181,6 @@ impl Table {
             .table_name(&self.name)
             .set_item(Some(key(format!("LINK#{}", link.id), LINK)))
             .item("fleet_ref", AttributeValue::S(fleet.as_str().to_owned()))
-            .item("ends_at", AttributeValue::N(link.ends.0.to_string()))
             .item("expires_at", AttributeValue::N(expires_at.to_string()))
             .send()
             .await

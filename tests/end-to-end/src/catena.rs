@@ -21,13 +21,7 @@ struct Catena {
 
 impl Catena {
     async fn start() -> Self {
-        let config = simulator::Config {
-            listen: None,
-            webhook_url: "http://127.0.0.1:9/".to_owned(),
-            signing_key: "nobody-listens-to-the-webhooks-here".to_owned(),
-        };
-        let simulator = Simulator::start(config).await.unwrap();
-        simulator.set_events(false);
+        let simulator = silent().await;
         let client = client(&simulator);
         Self { simulator, client }
     }
@@ -74,6 +68,18 @@ impl Catena {
             answer.unwrap();
         }
     }
+}
+
+/// Catena, which tells nothing by webhooks.
+pub(crate) async fn silent() -> Simulator {
+    let config = simulator::Config {
+        listen: None,
+        webhook_url: "http://127.0.0.1:9/".to_owned(),
+        signing_key: "nobody-listens-to-the-webhooks-here".to_owned(),
+    };
+    let simulator = Simulator::start(config).await.unwrap();
+    simulator.set_events(false);
+    simulator
 }
 
 fn client(simulator: &Simulator) -> Client {

@@ -12,7 +12,10 @@ use simulator::{Envelope, Fleet, events};
 use tempfile::TempDir;
 use time::OffsetDateTime;
 
-use crate::backend::{Backend, KEY, TABLE, delivery, status};
+use crate::{
+    backend::{Backend, KEY, TABLE, delivery, status},
+    stack::Running,
+};
 
 /// A backend, and the description of it that `kingpin --local` takes.
 struct Described {
@@ -325,4 +328,56 @@ async fn a_stack_is_found_by_its_description_and_by_its_name() {
     ));
     assert!(told.contains("stack kingpin in eu-central-1"), "{told}");
     assert!(told.contains("Check the credentials"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_invites_looks_at_access_and_overrides_it() {
+    let running = Running::start(&[]).await;
+    let stack_json = running.stack.stack_json();
+    let folder = stack_json.parent().unwrap();
+    let local = ["--local", stack_json.to_str().unwrap()];
+    let ask = |arguments: &[&str]| kingpin(folder, &[], &[&local, arguments].concat());
+
+    let invite = [
+        "invite",
+        "FLEET-1",
+        "--name",
+        "Acme & Sons",
+        "--permission",
+        "vehicle=read",
+    ];
+    let invited = printed(&ask(&invite));
+    let link = running.stack.url("/connect/");
+    assert!(invited.contains(&link), "{invited}");
+    let again = read(&ask(&[&["--json"], &invite[..]].concat()));
+    assert_eq!(again["outcome"], "unchanged", "{again}");
+    assert_eq!(again["granted"], json!({ "vehicle": "read" }));
+
+    let access = read(&ask(&["--json", "fleet", "access", "FLEET-1"]));
+    assert_eq!(access["admission"]["kind"], "none");
+    let block = [
+        "fleet",
+        "override",
+        "FLEET-1",
+        "--block",
+        "--reason",
+        "fraud suspected",
+    ];
+    let blocked = printed(&ask(&block));
+    assert!(blocked.contains("fraud suspected"), "{blocked}");
+    let history = printed(&ask(&["fleet", "history", "FLEET-1"]));
+    assert!(
+        history.contains("fraud suspected") && history.contains("user/test"),
+        "{history}"
+    );
+    let lifted = read(&ask(&["--json", "fleet", "override", "FLEET-1", "--lift"]));
+    assert_eq!(lifted["admission"]["kind"], "none");
+
+    let wrong = failure(&ask(&["invite", "FLEET-1", "--country", "us"]));
+    assert!(wrong.contains("--country"), "{wrong}");
+    let unknown = failure(&ask(&["fleet", "access", "NOBODY"]));
+    assert!(unknown.contains("NOBODY"), "{unknown}");
+    printed(&ask(&["uninvite", "FLEET-1"]));
+    let gone = running.stack.simulator.invitation("FLEET-1").unwrap();
+    assert_eq!(gone.status, "deleted");
 }

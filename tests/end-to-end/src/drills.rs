@@ -16,11 +16,12 @@ use futures_util::{StreamExt, stream};
 use local::wire::Fault;
 use queue::Message;
 use serde_json::{Value, json};
-use simulator::{Envelope, Fleet, Simulator, events};
+use simulator::{Envelope, Fleet, events};
 use time::OffsetDateTime;
 
 use crate::{
     backend::Backend,
+    catena::silent,
     oracle,
     partner::invitation_of,
     stack::{Running, assert_equal_to_oracle, fleets},
@@ -327,14 +328,7 @@ const VISIBILITY: Duration = Duration::from_secs(8);
 async fn invitations() {
     let backend = &Backend::start().await;
     let start = Instant::now();
-    let catena = &Simulator::start(simulator::Config {
-        listen: None,
-        webhook_url: "http://127.0.0.1:9/".to_owned(),
-        signing_key: "nobody-listens-to-the-webhooks-here".to_owned(),
-    })
-    .await
-    .unwrap();
-    catena.set_events(false);
+    let catena = &silent().await;
     let status = |answer: &Value| answer["statusCode"].as_u64().unwrap();
 
     // How many calls an invitation takes when nothing goes wrong.

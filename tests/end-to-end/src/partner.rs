@@ -16,12 +16,12 @@ use local::{
 };
 use partner_api::Operation;
 use serde_json::{Value, json};
-use simulator::{ApiFault, ApiFaultKind, Simulator};
+use simulator::{ApiFault, ApiFaultKind};
 use time::OffsetDateTime;
 
 use crate::{
     backend::Backend,
-    catena::invitations_at,
+    catena::{invitations_at, silent},
     stack::{Running, assert_roles_allow_what_is_called_and_no_more},
 };
 
@@ -236,7 +236,7 @@ async fn a_fleet_is_invited_asked_again_and_let_go() {
         (200, &json!("open")),
         "{reopened}"
     );
-    assert_eq!(partner.asked(), [CREATE, READ]);
+    assert_eq!(partner.asked(), [LIST, CREATE, READ]);
     assert_eq!(
         reopened["asked"]["permissions"],
         json!({ "user": "read", "vehicle": "read", "vehicle_location": "read" })
@@ -484,6 +484,40 @@ async fn what_was_cut_off_is_neither_forgotten_nor_taken_for_done() {
         "{anew}"
     );
 
+    // Asked again, though the answer was lost: that it declined before isn't held against it any more.
+    simulator.decline_invitation("FLEET-1", None).unwrap();
+    let (status, _) = partner
+        .put("FLEET-1", "", json!({ "fleet_name": "Two" }))
+        .await;
+    assert_eq!(status, 409);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    until_cleared(ApiFaultKind::CutAfter, "POST");
+    let (status, _) = partner
+        .put("FLEET-1", "?reopen=true", json!({ "fleet_name": "Two" }))
+        .await;
+    assert_eq!(status, 503);
+    simulator.clear_api_faults();
+    partner.asked();
+    let (_, found) = partner
+        .put("FLEET-1", "", json!({ "fleet_name": "Two" }))
+        .await;
+    assert_eq!(found["outcome"], "adopted", "{found}");
+    assert_eq!(partner.asked(), [LIST]);
+
+    // Taking back what a fleet declined ends its link, and leaves the decline known.
+    simulator.decline_invitation("FLEET-1", None).unwrap();
+    let (status, _) = partner.put("FLEET-1", "", json!({})).await;
+    assert_eq!(status, 409);
+    let (status, _) = partner.delete("/fleets/FLEET-1/invitation").await;
+    assert_eq!(status, 204);
+    let (_, fleet) = partner.get("/fleets/FLEET-1").await;
+    assert_eq!(fleet["invitation"]["link"], Value::Null, "{fleet}");
+    let (status, _) = partner.put("FLEET-1", "", json!({})).await;
+    assert_eq!(status, 409);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let (status, _) = partner.put("FLEET-1", "?reopen=true", json!({})).await;
+    assert_eq!(status, 200);
+
     // The new one that nobody heard of is taken back, and not the old one.
     simulator.expire_invitation("FLEET-1").unwrap();
     until_cleared(ApiFaultKind::Truncated, "POST");
@@ -503,13 +537,7 @@ async fn what_was_cut_off_is_neither_forgotten_nor_taken_for_done() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fleet_that_declined_before_is_not_asked_again_if_the_stack_knows_that_it_may_have() {
     let backend = Backend::start().await;
-    let catena = Simulator::start(simulator::Config {
-        listen: None,
-        webhook_url: "http://127.0.0.1:9/".to_owned(),
-        signing_key: "nobody-listens-to-the-webhooks-here".to_owned(),
-    });
-    let catena = catena.await.unwrap();
-    catena.set_events(false);
+    let catena = silent().await;
     let before = backend.partner_api(catena.url(), &[]).await;
     for fleet in ["FLEET-1", "FLEET-2"] {
         before.invoke(&invitation_of(fleet)).await.unwrap();
