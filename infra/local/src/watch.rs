@@ -42,10 +42,7 @@ impl Watch {
         environment.insert("AWS_ENDPOINT_URL".to_owned(), aws_url.to_owned());
         environment.insert("AWS_REGION".to_owned(), aws::REGION.to_owned());
         environment.extend(aws::CREDENTIALS.map(|(n, v)| (n.to_owned(), v.to_owned())));
-        let lines: Vec<String> = environment
-            .iter()
-            .map(|(n, v)| format!("{n}={v}\n"))
-            .collect();
+        let lines: Vec<String> = environment.iter().map(|(n, v)| line(n, v)).collect();
         let env_file = folder.join("watch.env");
         fs::write(&env_file, lines.concat())
             .with_context(|| format!("{} can't be written", env_file.display()))?;
@@ -127,5 +124,23 @@ impl Drop for Watch {
         // The functions are in groups of their own. Without it, they end when they miss it; but
         // what cargo just builds would be built to the end.
         self.process.end_within(Duration::from_secs(3));
+    }
+}
+
+/// A line of the file, whose reader takes an unquoted value without `=` and quotes only, and knows no escape for a quote.
+fn line(name: &str, value: &str) -> String {
+    let quote = if value.contains('\'') { '`' } else { '\'' };
+    format!("{name}={quote}{value}{quote}\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_quoted_by_what_they_do_not_hold() {
+        assert_eq!(line("A", r#"{"b":1}"#), "A='{\"b\":1}'\n");
+        assert_eq!(line("A", "vehicle=read"), "A='vehicle=read'\n");
+        assert_eq!(line("A", "it's"), "A=`it's`\n");
     }
 }

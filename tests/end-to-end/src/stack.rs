@@ -460,3 +460,28 @@ fn functions_and_operators_compute_by_one_policy_whose_defaults_are_the_codes() 
         serde_json::from_str::<Value>(&text).unwrap()
     );
 }
+
+/// Functions are built on their first event, which takes too long here; that they get their settings doesn't.
+#[tokio::test(flavor = "multi_thread")]
+async fn cargo_lambda_watch_takes_the_settings_of_all_functions() {
+    let options = Options::default();
+    if !options.tools.join("package/bin/cargo-lambda").exists() {
+        let required = std::env::var_os("CI").is_some();
+        assert!(
+            !required,
+            "cargo-lambda is missing: `cargo xtask package` installs it"
+        );
+        eprintln!(
+            "SKIPPED: cargo-lambda isn't there; `cargo xtask dev` installs it below target/tools/package"
+        );
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let stack = Stack::start(Options {
+        folder: folder.path().to_owned(),
+        watch: true,
+        ..options
+    });
+    let stack = stack.await.unwrap();
+    assert!(stack.stack_json().exists());
+}
