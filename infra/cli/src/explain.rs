@@ -1,15 +1,17 @@
 //! `fleet explain`: why a fleet is in its state, for people who never read the code.
 
-use fleet::{Code, Decisions, Observation, Policy, Reason, Record, Standing, Timestamp, Why};
+use fleet::{
+    Code, Decisions, Observation, Override, Policy, Reason, Record, Standing, Timestamp, Why,
+};
 use serde_json::{Value, json};
 use store::{HistoryEntry, StoredRecord};
 
 use crate::{
     history::{self, Teller},
-    json, past,
-    readable::{Page, plain, wrapped},
+    past,
+    readable::{Page, granted_id, plain, wrapped},
     show,
-    when::{DAY, Span, clock, span},
+    when::{DAY, Span, clock, rfc3339, span},
     words::{self, Words},
 };
 
@@ -219,7 +221,7 @@ impl Answer<'_> {
         let observations =
             observations.map(|told| history::json_of(self.words, told.entry, &told.news));
         json["observations"] = observations.collect();
-        json["decisions"] = json::decisions(&self.stored.record.decisions);
+        json["decisions"] = in_json(&self.stored.record.decisions);
         json
     }
 
@@ -362,6 +364,35 @@ impl Answer<'_> {
         }
         text
     }
+}
+
+/// What was decided, for `--json`: `{grants: [{request, starts, ends}], block, grant}`; the latter two `{at, decided}`, or null if there is none; inside,
+/// null if it was lifted.
+fn in_json(decisions: &Decisions) -> Value {
+    let grants = decisions.grants.iter().map(|(id, grant)| {
+        json!({
+            "request": granted_id(id),
+            "starts": rfc3339(grant.starts),
+            "ends": rfc3339(grant.ends),
+        })
+    });
+    let decided = |at: Timestamp, decided: Option<&Override>| {
+        let decided = decided.map(|it| {
+            let mut said = json!({ "author": it.author(), "reason": it.reason() });
+            if let Some(ends) = it.ends() {
+                said["ends"] = rfc3339(ends);
+            }
+            said
+        });
+        json!({ "at": rfc3339(at), "decided": decided })
+    };
+    let block = decisions.block.as_ref();
+    let pass = decisions.pass.as_ref();
+    json!({
+        "grants": grants.collect::<Vec<_>>(),
+        "block": block.map(|it| decided(it.at().time(), it.value().as_ref())),
+        "grant": pass.map(|it| decided(it.at().time(), it.value().0.as_ref())),
+    })
 }
 
 /// What differs between two moments of a fleet.

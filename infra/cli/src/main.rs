@@ -8,7 +8,6 @@ mod explain;
 mod goldens;
 mod history;
 mod invite;
-mod json;
 mod list;
 mod partner;
 mod past;

@@ -69,7 +69,7 @@ pub(crate) fn parse_moment(text: &str) -> Result<Moment, String> {
 }
 
 pub(crate) fn timestamp(time: OffsetDateTime) -> Timestamp {
-    Timestamp((time.unix_timestamp_nanos() / 1_000_000) as i64)
+    api::Moment::from(time).0
 }
 
 /// `2026-05-04 08:00:00`.

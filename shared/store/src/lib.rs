@@ -22,7 +22,7 @@ mod key;
 mod parked;
 mod quarantine;
 mod record;
-mod take_in;
+mod records;
 
 pub use batch::Found;
 pub use due::{DueItem, SHARDS};
@@ -32,7 +32,7 @@ pub use key::{Key, KeyChange, KeyRecord};
 pub use parked::Parked;
 pub use quarantine::Quarantined;
 pub use record::{Commit, StoredRecord};
-pub use take_in::{COMMIT_ATTEMPTS, Folded, Records, Share, pause};
+pub use records::{COMMIT_ATTEMPTS, Folded, Records, Share, pause};
 
 use aws_sdk_dynamodb::{
     Client,
