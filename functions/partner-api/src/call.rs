@@ -53,9 +53,7 @@ impl<'a> Call<'a> {
 
     /// The fleet that the path names.
     pub(crate) fn fleet(&self) -> Result<FleetRef, Refusal> {
-        FleetRef::parse(&self.fleet_ref()).ok_or_else(|| {
-            Refusal::field(FLEET_REF, "write 1 to 256 bytes without control characters")
-        })
+        FleetRef::parse(&self.fleet_ref()).ok_or_else(|| Refusal::field(FLEET_REF, READABLE_REF))
     }
 
     /// The fleet that the path names and that is to be invited: what goes into URLs and comes back in events is kept plain.
@@ -155,5 +153,7 @@ impl<'a> Call<'a> {
 }
 
 const FLEET_REF: &str = "fleet_ref";
+/// What a reference that can be read should be: see [`FleetRef::parse`].
+pub(crate) const READABLE_REF: &str = "write 1 to 256 bytes without control characters";
 /// A hundred of the longest references fit.
 pub(crate) const LARGEST_BODY: usize = 64 * 1024;

@@ -26,7 +26,7 @@ use time::OffsetDateTime;
 use tracing::{error, info, warn};
 
 use crate::{
-    call::Call,
+    call::{Call, READABLE_REF},
     operation::Operation,
     refusal::{Kind, Refusal},
 };
@@ -233,9 +233,8 @@ impl PartnerApi {
         let mut fleets = BTreeSet::new();
         for (index, text) in request.fleet_refs.iter().enumerate() {
             let field = format!("fleet_refs[{index}]");
-            let fleet = FleetRef::parse(text).ok_or_else(|| {
-                Refusal::field(&field, "write 1 to 256 bytes without control characters")
-            })?;
+            let fleet =
+                FleetRef::parse(text).ok_or_else(|| Refusal::field(&field, READABLE_REF))?;
             if !fleets.insert(fleet) {
                 return Err(Refusal::field(&field, "write each reference once"));
             }
@@ -420,8 +419,7 @@ impl PartnerApi {
     }
 
     fn now(&self) -> Timestamp {
-        let millis = (self.settings.now)().unix_timestamp_nanos() / 1_000_000;
-        Timestamp(millis as i64)
+        Moment::from((self.settings.now)()).0
     }
 }
 

@@ -1,24 +1,13 @@
 //! What was observed. Of an invitation's hash there is no more than tells it from others.
 
-use std::collections::BTreeMap;
-
-use fleet::{Claim, ConnectionFact, Decision, Fact, InvitationFact, Level};
+use fleet::{Claim, ConnectionFact, Decision, Fact, InvitationFact};
 use serde_json::{Map, Value, json};
 
-use crate::Moment;
+use crate::{Moment, standing::scopes};
 
 /// The beginning of an invitation's hash: enough to tell it from others.
 pub fn short_hash(hash: &str) -> String {
     hash.chars().take(8).collect()
-}
-
-/// Resource to `read` or `read_write`.
-pub type Scopes = BTreeMap<String, String>;
-
-/// Scopes as they are shown.
-pub fn scopes(scopes: &BTreeMap<String, Level>) -> Scopes {
-    let scope = |(resource, level): (&String, &Level)| (resource.clone(), name(level).to_owned());
-    scopes.iter().map(scope).collect()
 }
 
 /// `{kind, …}`: what was so, by what it is about.
@@ -129,14 +118,6 @@ fn connection_was(was: &ConnectionFact) -> Vec<(&'static str, Option<Value>)> {
 
 fn moment(at: fleet::Timestamp) -> Value {
     json!(Moment(at))
-}
-
-fn name(level: &Level) -> &str {
-    match level {
-        Level::ReadWrite => "read_write",
-        Level::Read => "read",
-        Level::Unknown(other) => other,
-    }
 }
 
 /// An object with more fields, those that there are.

@@ -11,11 +11,11 @@ mod problem;
 mod standing;
 
 pub use decision::{Decided, HistoryEntry, HistoryPage, News, OverrideKind, OverrideRequest};
-pub use fact::{Scopes, fact, scopes, short_hash};
+pub use fact::{fact, short_hash};
 pub use invitation::{Invitation, InvitationRequest, InvitationSummary, Level, Link, Outcome};
 pub use moment::Moment;
 pub use problem::{FieldProblem, Problem};
 pub use standing::{
     Access, AccessBatch, AccessBatchRequest, Admission, Connection, Due, Fleet, FleetDetail,
-    FleetPage, FleetSummary, Reason,
+    FleetPage, FleetSummary, Reason, Scopes, scopes,
 };

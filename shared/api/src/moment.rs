@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use fleet::Timestamp;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
-use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 /// A moment, to the millisecond. Written as RFC 3339 in UTC, or as milliseconds since 1970 if the calendar ends before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -17,12 +17,17 @@ impl From<Timestamp> for Moment {
     }
 }
 
+impl From<OffsetDateTime> for Moment {
+    fn from(time: OffsetDateTime) -> Self {
+        // Years end at 9999, so milliseconds fit.
+        Self(Timestamp((time.unix_timestamp_nanos() / 1_000_000) as i64))
+    }
+}
+
 impl Moment {
     /// Reads RFC 3339 with any fraction and offset.
     pub fn parse(text: &str) -> Option<Self> {
-        let time = OffsetDateTime::parse(text, &Rfc3339).ok()?;
-        let millis = time.to_offset(UtcOffset::UTC).unix_timestamp_nanos() / 1_000_000;
-        Some(Self(Timestamp(i64::try_from(millis).ok()?)))
+        OffsetDateTime::parse(text, &Rfc3339).ok().map(Self::from)
     }
 
     fn text(self) -> Option<String> {

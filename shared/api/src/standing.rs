@@ -1,13 +1,29 @@
 //! Where fleets stand.
 
-use fleet::{FleetRef, Policy, Record, SCHEMA, Standing, Timestamp};
+use std::collections::BTreeMap;
+
+use fleet::{FleetRef, Level, Policy, Record, SCHEMA, Standing, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    InvitationSummary, Moment,
-    fact::{Scopes, scopes},
-};
+use crate::{InvitationSummary, Moment};
+
+/// Resource to `read` or `read_write`.
+pub type Scopes = BTreeMap<String, String>;
+
+/// Scopes as they are shown.
+pub fn scopes(scopes: &BTreeMap<String, Level>) -> Scopes {
+    let scope = |(resource, level): (&String, &Level)| (resource.clone(), name(level).to_owned());
+    scopes.iter().map(scope).collect()
+}
+
+fn name(level: &Level) -> &str {
+    match level {
+        Level::ReadWrite => "read_write",
+        Level::Read => "read",
+        Level::Unknown(other) => other,
+    }
+}
 
 /// A fleet's right to use the platform.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -596,8 +596,7 @@ impl Inviter {
     }
 
     fn now(&self) -> Timestamp {
-        let millis = (self.settings.now)().unix_timestamp_nanos() / 1_000_000;
-        Timestamp(millis as i64)
+        Moment::from((self.settings.now)()).0
     }
 }
 
