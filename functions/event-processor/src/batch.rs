@@ -6,7 +6,7 @@ use aws_lambda_events::sqs::SqsMessage;
 use catena::{Age, Content, Envelope, EventName, Resource, Scrubbed};
 use fleet::FleetRef;
 use guard::guarded;
-use queue::{Message, UnreadableMessage};
+use queue::{Holds, LONGEST_TOLD, Message, Told, UnreadableMessage};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use store::{Parked, Quarantined};
@@ -37,7 +37,7 @@ impl Received {
     }
 }
 
-/// One record of an event that says something about a fleet.
+/// One record of an event, or what is told otherwise, that says something about a fleet.
 #[derive(Clone)]
 pub(crate) struct Work {
     /// The message that brought it, by its place in the batch: for what was parked, the one whose link set it free.
@@ -50,7 +50,7 @@ pub(crate) struct Work {
     pub(crate) parked: Option<Parked>,
 }
 
-/// Where a work comes from: a record of a message.
+/// Where a work comes from: a record of a message, or the message as a whole if it isn't a delivery.
 #[derive(Clone)]
 pub(crate) struct Source {
     message: Arc<Message>,
@@ -60,7 +60,15 @@ pub(crate) struct Source {
 
 impl Source {
     pub(crate) fn event_name(&self) -> &str {
-        self.envelope().map_or("", |envelope| &envelope.event_name)
+        match &self.message.holds {
+            Holds::Told(told) => &told.event,
+            Holds::Delivery(_) => self.envelope().map_or("", |envelope| &envelope.event_name),
+        }
+    }
+
+    /// Whether it isn't Catena's.
+    pub(crate) fn is_told_otherwise(&self) -> bool {
+        matches!(self.message.holds, Holds::Told(_))
     }
 
     pub(crate) fn event_id(&self) -> Option<&str> {
@@ -71,9 +79,11 @@ impl Source {
         self.message.received_at.millis()
     }
 
-    /// The record alone, as a message's body, so that it can be kept.
+    /// It alone, as a message's body, so that it can be kept.
     pub(crate) fn body(&self) -> String {
-        let delivery = &self.message.delivery;
+        let Holds::Delivery(delivery) = &self.message.holds else {
+            return Message::clone(&self.message).into_body();
+        };
         let content = match &delivery.content {
             Content::Envelope(envelope) => Content::Envelope(Envelope {
                 data: envelope.data.get(self.place).cloned().into_iter().collect(),
@@ -87,22 +97,16 @@ impl Source {
             }),
             other => other.clone(),
         };
-        let alone = Message {
-            received_at: self.message.received_at,
-            delivery: Scrubbed {
-                signed_at: delivery.signed_at,
-                age: delivery.age,
-                content,
-            },
+        let alone = Scrubbed {
+            signed_at: delivery.signed_at,
+            age: delivery.age,
+            content,
         };
-        alone.into_body()
+        Message::delivered(self.message.received_at, alone).into_body()
     }
 
     fn envelope(&self) -> Option<&Envelope> {
-        match &self.message.delivery.content {
-            Content::Envelope(envelope) => Some(envelope),
-            _ => None,
-        }
+        envelope(&self.message)
     }
 }
 
@@ -121,7 +125,7 @@ pub(crate) enum Outcome {
     /// It said nothing new.
     #[default]
     NoNews,
-    /// It is about something that this version keeps no facts of.
+    /// It is about something that no facts are kept of: by this version, or because nobody vouches for it.
     Ignored,
     /// It changed a record.
     Applied,
@@ -179,7 +183,7 @@ pub(crate) fn read(
     progress: &mut Progress,
 ) -> Result<Contents, UnreadableMessage> {
     let message = match Message::read(body) {
-        Ok(message) => message,
+        Ok(message) => Arc::new(message),
         Err(later @ UnreadableMessage::Version(_)) => return Err(later),
         Err(damaged @ UnreadableMessage::Form { .. }) => {
             // Nobody knows what it holds, so none of it is kept.
@@ -188,7 +192,10 @@ pub(crate) fn read(
         }
     };
     progress.received_at_millis = Some(message.received_at.millis());
-    let delivery = &message.delivery;
+    let delivery = match &message.holds {
+        Holds::Delivery(delivery) => delivery,
+        Holds::Told(told) => return Ok(told_otherwise(owner, body, told, &message, progress)),
+    };
     progress.late = delivery.age == Age::Late;
     let Content::Envelope(envelope) = &delivery.content else {
         progress.event_name = "(unreadable)".to_owned();
@@ -203,11 +210,46 @@ pub(crate) fn read(
         Age::TooOld => Some("signed longer ago than any replay"),
         Age::Fresh | Age::Late => None,
     };
-    let contents = contents(owner, &Arc::new(message), refused, translate);
+    let contents = contents(owner, &message, refused, translate);
     if contents.ignored {
         progress.worsen(Outcome::Ignored);
     }
     Ok(contents)
+}
+
+/// What others than Catena tell names its fleet, and leads to no other.
+fn told_otherwise(
+    owner: usize,
+    body: &str,
+    told: &Told,
+    message: &Arc<Message>,
+    progress: &mut Progress,
+) -> Contents {
+    if body.len() > LONGEST_TOLD {
+        progress.event_name = "(over-long)".to_owned();
+        let reason = format!("over {LONGEST_TOLD} bytes, more than is ever told");
+        let kept = Some(body.to_owned()).filter(|it| it.len() <= Quarantined::LONGEST_BODY);
+        return aside(digest(&[body]), reason, None, kept);
+    }
+    progress.event_name.clone_from(&told.event);
+    let work = Work {
+        owner,
+        translation: Translation {
+            fleet: Some(told.fleet.clone()),
+            observations: told.observations.clone(),
+            ..Translation::default()
+        },
+        source: Source {
+            message: Arc::clone(message),
+            place: 0,
+        },
+        digest: digest(&[body]),
+        parked: None,
+    };
+    Contents {
+        works: vec![work],
+        ..Contents::default()
+    }
 }
 
 fn contents(
@@ -217,7 +259,7 @@ fn contents(
     translate: Translate,
 ) -> Contents {
     let mut contents = Contents::default();
-    let Content::Envelope(envelope) = &message.delivery.content else {
+    let Some(envelope) = envelope(message) else {
         return contents;
     };
     for (place, ((index, event), record)) in envelope.events().zip(&envelope.data).enumerate() {
@@ -291,9 +333,7 @@ pub(crate) fn read_parked(
     translate: Translate,
 ) -> Option<(Parked, Option<Work>)> {
     let message = Arc::new(Message::read(&parked.body).ok()?);
-    let Content::Envelope(envelope) = &message.delivery.content else {
-        return None;
-    };
+    let envelope = envelope(&message)?;
     let (index, event) = envelope.events().next()?;
     let event = event.ok()?;
     let translation = guarded(|| translate(&event, envelope, index)).ok()?;
@@ -311,6 +351,16 @@ pub(crate) fn read_parked(
         parked: Some(parked.clone()),
     };
     Some((parked, Some(work)))
+}
+
+fn envelope(message: &Message) -> Option<&Envelope> {
+    match &message.holds {
+        Holds::Delivery(Scrubbed {
+            content: Content::Envelope(envelope),
+            ..
+        }) => Some(envelope),
+        Holds::Delivery(_) | Holds::Told(_) => None,
+    }
 }
 
 fn aside(

@@ -9,7 +9,7 @@ use futures_util::{StreamExt, stream};
 use guard::{Panicked, guarded, guarded_async};
 use queue::{Delay, EventsQueue};
 use startup::{Env, SettingError, describe};
-use store::{HistoryDays, KeyChange, Records, StoreError, Table};
+use store::{HistoryDays, KeyChange, Records, StoreError, Table, Taken};
 use time::OffsetDateTime;
 use tracing::{error, info, warn};
 use translation::{Translation, translate};
@@ -227,8 +227,9 @@ impl Processor {
                     progress.fleet = Some(fleet.clone());
                 }
                 match news {
-                    Ok(true) => progress.worsen(Outcome::Applied),
-                    Ok(false) => {}
+                    Ok(Taken::News) => progress.worsen(Outcome::Applied),
+                    Ok(Taken::Ignored) => progress.worsen(Outcome::Ignored),
+                    Ok(Taken::NoNews) => {}
                     Err(error) => aside.push((work.owner, quarantined(work, describe(&error)))),
                 }
             }

@@ -440,7 +440,9 @@ fn share(
         Some((work.translation.connection.clone()?, keys.get(&key)?))
     };
     for (work, fleets) in &resolved {
-        let own = |it: &&Observation| !matches!(it.fact, Fact::Connection { .. });
+        // What an event says about its connection goes by way of the connection, to all whom it serves.
+        let connection = work.translation.connection.is_some();
+        let own = |it: &&Observation| !connection || !matches!(it.fact, Fact::Connection { .. });
         let own: Vec<_> = work
             .translation
             .observations
@@ -472,6 +474,10 @@ fn share(
         for fleet in fleets.iter().filter(|_| !known.is_empty()) {
             add(fleet, work, known.clone(), true);
         }
+    }
+    // What nobody vouches for counts only if the record knows what it is about, perhaps by this very batch.
+    for shares in shares.values_mut() {
+        shares.sort_by_key(|share| share.work.source.is_told_otherwise());
     }
     shares
 }

@@ -104,6 +104,18 @@ impl<'a> Call<'a> {
         })
     }
 
+    /// Refuses a body that says something, of an operation that takes none: it would be ignored.
+    pub(crate) fn no_body(&self) -> Result<(), Refusal> {
+        if self.request.body().is_empty() {
+            return Ok(());
+        }
+        let fields: serde_json::Map<String, serde_json::Value> = self.body()?;
+        match fields.keys().next() {
+            None => Ok(()),
+            Some(field) => Err(Refusal::field(field, "this takes no fields")),
+        }
+    }
+
     /// A parameter of the query, at most once.
     pub(crate) fn parameter(&self, name: &str) -> Result<Option<&str>, Refusal> {
         let parameters = self.request.query_string_parameters_ref();

@@ -7,13 +7,13 @@ use std::{
 };
 
 use api::{
-    Access, AccessBatch, AccessBatchRequest, Connection, FleetDetail, FleetPage, FleetSummary,
-    HistoryEntry, HistoryPage, InvitationRequest, Level, Moment, News, Outcome, OverrideRequest,
-    Problem,
+    Access, AccessBatch, AccessBatchRequest, Connection, FleetDetail, FleetLink, FleetPage,
+    FleetSummary, HistoryEntry, HistoryPage, InvitationRequest, Level, Moment, News, Outcome,
+    OverrideRequest, Problem,
 };
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use fleet::{FleetRef, Override, OverrideKind, Policy, Stage, Timestamp};
-use invitations::Inviter;
+use invitations::{InviteError, Inviter};
 use lambda_http::{
     Body, Request, Response,
     http::{HeaderValue, StatusCode},
@@ -150,6 +150,7 @@ impl PartnerApi {
         match call.operation {
             Operation::PutInvitation => self.put_invitation(call).await,
             Operation::DeleteInvitation => self.delete_invitation(call).await,
+            Operation::RotateLink => self.rotate_link(call).await,
             Operation::GetFleet => self.fleet(call).await,
             Operation::GetAccess => self.access(call).await,
             Operation::GetAccessBatch => self.access_batch(call).await,
@@ -187,6 +188,22 @@ impl PartnerApi {
             status: StatusCode::NO_CONTENT,
             body: None,
         })
+    }
+
+    async fn rotate_link(&self, call: &Call<'_>) -> Result<Answer, Refusal> {
+        call.only(&[])?;
+        call.no_body()?;
+        let fleet = call.fleet()?;
+        let rotated = self.inviter.rotate_link(&fleet).await;
+        let link = rotated.map_err(|error| match error {
+            InviteError::NeverInvited => Refusal::no_link(fleet.as_str()),
+            error => error.into(),
+        })?;
+        let link = FleetLink {
+            fleet_ref: fleet.as_str().to_owned(),
+            link,
+        };
+        Ok(Answer::json(StatusCode::CREATED, &link))
     }
 
     async fn fleet(&self, call: &Call<'_>) -> Result<Answer, Refusal> {

@@ -4,13 +4,11 @@
 //! (`cargo run -p partner-api --example openapi`).
 
 mod call;
-mod credentials;
 mod handler;
 mod openapi;
 mod operation;
 mod refusal;
 
-pub use credentials::CatenaSecret;
 pub use handler::{PartnerApi, Permissions, Settings};
 pub use openapi::document;
 pub use operation::Operation;

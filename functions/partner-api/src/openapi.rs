@@ -176,6 +176,20 @@ fn told(operation: Operation, schemas: &mut SchemaGenerator) -> Told {
             answers: vec![(204, "There is no invitation any more", None)],
             problems: &[409, 502],
         },
+        Operation::RotateLink => Told {
+            summary: "Replace a fleet's link",
+            description: "Gives the fleet another link; the old one leads nowhere from then on, and its page says \
+                          whom to ask. The fleet's invitation stays as it is, and Catena isn't asked. Each call replaces the link \
+                          again: of several answers the newest link works.",
+            parameters: vec![],
+            body: None,
+            answers: vec![(
+                201,
+                "The fleet's new link",
+                Some(reference::<api::FleetLink>(schemas)),
+            )],
+            problems: &[400],
+        },
         Operation::GetFleet => Told {
             summary: "A fleet as it stands",
             description: "All that is known about the fleet, by one strongly consistent read.",
@@ -291,7 +305,7 @@ fn meaning(status: u16) -> &'static str {
     match status {
         400 => "The body is no JSON, or too large",
         403 => "The request isn't signed, or its signer may not do this",
-        404 => "There is no such fleet or route",
+        404 => "There is no such fleet, link or route",
         409 => "The fleet's own decision is in the way",
         422 => "A field or parameter isn't as it should be: `errors` names it",
         500 => "Something is broken",

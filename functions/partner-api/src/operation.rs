@@ -7,6 +7,8 @@ pub enum Operation {
     PutInvitation,
     /// Takes a fleet's invitation back.
     DeleteInvitation,
+    /// Gives a fleet another link.
+    RotateLink,
     /// A fleet as it stands.
     GetFleet,
     /// Whether a fleet may in, and what may be read of it.
@@ -25,9 +27,10 @@ pub enum Operation {
 
 impl Operation {
     /// All of them, in the order of the document.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::PutInvitation,
         Self::DeleteInvitation,
+        Self::RotateLink,
         Self::ListFleets,
         Self::GetFleet,
         Self::GetAccess,
@@ -42,6 +45,7 @@ impl Operation {
         match self {
             Self::PutInvitation => "PUT /fleets/{fleet_ref}/invitation",
             Self::DeleteInvitation => "DELETE /fleets/{fleet_ref}/invitation",
+            Self::RotateLink => "POST /fleets/{fleet_ref}/link",
             Self::ListFleets => "GET /fleets",
             Self::GetFleet => "GET /fleets/{fleet_ref}",
             Self::GetAccess => "GET /fleets/{fleet_ref}/access",
@@ -62,6 +66,7 @@ impl Operation {
         match self {
             Self::PutInvitation => "putInvitation",
             Self::DeleteInvitation => "deleteInvitation",
+            Self::RotateLink => "rotateLink",
             Self::ListFleets => "listFleets",
             Self::GetFleet => "getFleet",
             Self::GetAccess => "getAccess",

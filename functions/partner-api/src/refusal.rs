@@ -24,6 +24,7 @@ pub(crate) enum Kind {
     InvalidFields,
     UnknownFleet,
     NeverInvited,
+    NoLink,
     FleetDeclined,
     FleetAccepted,
     Busy,
@@ -49,6 +50,7 @@ impl Kind {
             ),
             Self::UnknownFleet => (404, "unknown-fleet", "The fleet was never heard of"),
             Self::NeverInvited => (404, "never-invited", "The fleet was never invited"),
+            Self::NoLink => (404, "no-link", "The fleet has no link"),
             Self::FleetDeclined => (409, "fleet-declined", "The fleet declined"),
             Self::FleetAccepted => (409, "fleet-accepted", "The fleet accepted"),
             Self::Busy => (503, "busy", "Another call for the fleet is under way"),
@@ -99,6 +101,16 @@ impl Refusal {
             Kind::UnknownFleet,
             format!(
                 "Nothing is known of fleet {fleet}. Check its reference, capitals included, or invite it."
+            ),
+        )
+    }
+
+    pub(crate) fn no_link(fleet: &str) -> Self {
+        Self::new(
+            Kind::NoLink,
+            format!(
+                "Fleet {fleet} has no link: it was never invited here, or its invitation was taken back. Check its reference, \
+                 capitals included, or invite it, which gives it a link."
             ),
         )
     }
@@ -173,6 +185,11 @@ impl From<InviteError> for Refusal {
             ),
             InviteError::Catena(error) => error.into(),
             InviteError::Store(error) => error.into(),
+            InviteError::NoReturnKeys => Self::new(
+                Kind::Broken,
+                "The keys of the URLs that the fleet comes back to can't be read, so it isn't invited. The log of partner-api \
+                 tells why.",
+            ),
             InviteError::Random(_) => Self::new(
                 Kind::Broken,
                 "The system has no random numbers to make a link of. Try again.",

@@ -4,19 +4,19 @@
 use std::time::Duration;
 
 use catena::{
-    Age, Content, Delivery, InflateError, Instant, Malformed, NoKeyMatches, Refused, Verified,
+    Age, Content, Delivery, InflateError, Instant, Keyring, Malformed, NoKeyMatches, Refused,
+    Verified,
 };
 use lambda_http::{Body, Request, Response, http::StatusCode};
 use queue::{EventsQueue, Message, NotQueued, RecordOverLimit};
+use secrets::Cached;
 use time::OffsetDateTime;
 use tracing::{error, info, warn};
-
-use crate::keys::Keys;
 
 /// Takes deliveries in.
 #[derive(Debug)]
 pub(crate) struct Ingest {
-    keys: Keys,
+    keys: Cached<Keyring>,
     queue: EventsQueue,
 }
 
@@ -49,7 +49,7 @@ enum NotTaken {
 }
 
 impl Ingest {
-    pub(crate) fn new(keys: Keys, queue: EventsQueue) -> Self {
+    pub(crate) fn new(keys: Cached<Keyring>, queue: EventsQueue) -> Self {
         Self { keys, queue }
     }
 
@@ -82,10 +82,7 @@ impl Ingest {
             Content::Unreadable(it) => ("(unreadable)".to_owned(), it.label.webhook_id.clone()),
         };
         let age = delivery.age;
-        let message = Message {
-            received_at: Instant::from(now),
-            delivery,
-        };
+        let message = Message::delivered(Instant::from(now), delivery);
         let parts = self.queue.send(message).await?;
         Ok(Queued {
             event_name,

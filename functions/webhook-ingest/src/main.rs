@@ -1,16 +1,17 @@
 //! Verifies Catena's webhook deliveries, scrubs them and puts them on the events queue.
 
 mod handler;
-mod keys;
 
 use std::time::Duration;
 
+use catena::Keyring;
 use lambda_http::{Error, run, service_fn};
 use queue::EventsQueue;
+use secrets::{Cached, Secret};
 use startup::{Env, Patience};
 use time::OffsetDateTime;
 
-use crate::{handler::Ingest, keys::Keys};
+use crate::handler::Ingest;
 
 /// Two attempts fit the handler's own deadline of two seconds.
 const PATIENCE: Patience = Patience {
@@ -23,15 +24,20 @@ const PATIENCE: Patience = Patience {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     let env = Env::process();
-    startup::start_logs(&env, &["webhook_ingest"])?;
+    startup::start_logs(&env, &["secrets", "webhook_ingest"])?;
     let aws = startup::aws_config(&env, PATIENCE).await?;
     let seconds = |key, default| {
         let seconds = env.or(key, default, "a number of seconds")?;
         Ok::<_, Error>(Duration::from_secs(seconds))
     };
-    let keys = Keys::start(
-        aws_sdk_secretsmanager::Client::new(&aws),
-        env.required("KEYRING_SECRET_ID")?,
+    let keys = Cached::start(
+        Secret::new(
+            aws_sdk_secretsmanager::Client::new(&aws),
+            env.required("KEYRING_SECRET_ID")?,
+        ),
+        "keyring",
+        "put a keyring document into it (README, \"Signing keys\")",
+        |text| Keyring::parse(text).map_err(|error| error.to_string()),
         seconds("KEYRING_TTL_SECONDS", 300)?,
         seconds("KEYRING_REREAD_SECONDS", 2)?,
     );

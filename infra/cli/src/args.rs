@@ -34,7 +34,9 @@ impl Arguments {
         let wrong = match &arguments.command {
             Command::Invite(invite) => invite.wrong(),
             Command::Fleet(Fleet::Override(over)) => over.wrong().map(str::to_owned),
-            Command::Fleet(_) | Command::Uninvite { .. } | Command::Status => None,
+            Command::Fleet(_) | Command::Uninvite { .. } | Command::Link(_) | Command::Status => {
+                None
+            }
         };
         match wrong {
             Some(wrong) => Err(Self::command().error(ErrorKind::ArgumentConflict, wrong)),
@@ -74,8 +76,22 @@ pub(crate) enum Command {
         #[arg(value_name = "REF", value_parser = parse_fleet)]
         fleet: FleetRef,
     },
+    /// See to the links that fleets were given
+    #[command(subcommand)]
+    Link(Link),
     /// The whole at a glance: fleets, queues, what waits and what was set aside
     Status,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Link {
+    /// Give a fleet another link, because the old one leaked for example: that one leads nowhere from then on
+    #[command(after_help = ROTATE)]
+    Rotate {
+        /// The fleet's reference, as you gave it to Catena
+        #[arg(value_name = "REF", value_parser = parse_fleet)]
+        fleet: FleetRef,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -247,6 +263,10 @@ fn stages() -> impl TypedValueParser<Value = Stage> {
     })
 }
 
+const ROTATE: &str = "\
+Example: `kingpin link rotate FLEET-42` prints FLEET-42's new link, to be given to it. Its invitation stays as it is, and
+Catena isn't asked. Whoever opens the old link is told whom to ask for another one.";
+
 const WHERE: &str = "\
 Which stack: --stack NAME or KINGPIN_STACK names a deployed one, found with the usual AWS variables and profiles; without
 them it is the local one that `cargo xtask up` started.
@@ -254,7 +274,8 @@ them it is the local one that `cargo xtask up` started.
 Credentials: those of the environment, of a profile (keys and roles), of a container or an instance. For single sign-on
 and credential_process, export them: eval \"$(aws configure export-credentials --profile NAME --format env)\".
 They need cloudformation:DescribeStacks, and
-  for `invite`, `uninvite`, `fleet access` and `fleet override`: execute-api:Invoke on those routes of the partner API;
+  for `invite`, `uninvite`, `link rotate`, `fleet access` and `fleet override`: execute-api:Invoke on those routes of the
+  partner API;
   for the others: dynamodb:BatchGetItem and dynamodb:Query on the table and its indexes; for `status` sqs:GetQueueAttributes.
 
 Exit codes: 0 done, 1 failed or no such fleet, 2 wrong usage.";
@@ -313,6 +334,9 @@ mod tests {
             &["kingpin", "fleet", "list", "--stage", "lost"],
             &["kingpin", "fleet", "list", "--limit", "0"],
             &["kingpin", "status", "--stack", "a", "--local", "b"],
+            &["kingpin", "link"],
+            &["kingpin", "link", "rotate"],
+            &["kingpin", "link", "rotate", "a\nb"],
             &["kingpin", "invite"],
             &["kingpin", "invite", "F", "--permission", "vehicle"],
             &["kingpin", "invite", "F", "--permission", "vehicle=write"],
@@ -364,5 +388,20 @@ mod tests {
     fn the_help_names_the_permission_that_the_new_verbs_need() {
         let help = Arguments::command().render_help().to_string();
         assert!(help.contains("execute-api:Invoke"), "{help}");
+        assert!(help.contains("`link rotate`"), "{help}");
+    }
+
+    #[test]
+    fn rotate_shows_an_example_that_is_read() {
+        let mut command = Arguments::command();
+        let link = command.find_subcommand_mut("link").unwrap();
+        let rotate = link.find_subcommand_mut("rotate").unwrap();
+        let help = rotate.render_help().to_string();
+        let example = "kingpin link rotate FLEET-42";
+        assert!(help.contains(&format!("`{example}`")), "{help}");
+        match Arguments::read(example.split(' ')).unwrap().command {
+            Command::Link(Link::Rotate { fleet }) => assert_eq!(fleet.as_str(), "FLEET-42"),
+            other => panic!("{other:?}"),
+        }
     }
 }

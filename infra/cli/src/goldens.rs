@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use api::{Access, Invitation, InvitationRequest, InvitationSummary, Link, Outcome};
+use api::{Access, FleetLink, Invitation, InvitationRequest, InvitationSummary, Link, Outcome};
 use fleet::{
     Agreement, AgreementStatus, At, Claim, Code, ConnectionFact, ConnectionState, Decision, Due,
     Fact, FleetRef, IntegrationRequest, InvitationFact, Level, Observation, Override, OverrideKind,
@@ -14,7 +14,7 @@ use store::{Decided, HistoryEntry, StoredRecord};
 use crate::{
     access,
     explain::{self, Question},
-    history, invite,
+    history, invite, link,
     list::{self, Filter, Listing, Row},
     readable::Page,
     show,
@@ -678,6 +678,21 @@ fn invitations() {
     let gone = invite::withdrawn(&fleet, Value::Null);
     insta::assert_snapshot!("uninvite", gone.text);
     assert_eq!(gone.json, Value::Null);
+}
+
+#[test]
+fn links() {
+    let answer = json!(FleetLink {
+        fleet_ref: "FLEET-42".to_owned(),
+        link: answered(Outcome::Created).summary.link.unwrap(),
+    });
+    let page = link::rotated(answer.clone(), at(NOW));
+    insta::assert_snapshot!("link-rotate", page.text);
+    insta::assert_json_snapshot!("link-rotate-json", page.json);
+    assert_eq!(page.json, answer);
+
+    let newer = link::rotated(json!({ "link": null }), at(NOW));
+    assert!(newer.text.contains("another form"), "{}", newer.text);
 }
 
 #[test]

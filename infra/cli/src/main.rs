@@ -8,6 +8,7 @@ mod explain;
 mod goldens;
 mod history;
 mod invite;
+mod link;
 mod list;
 mod partner;
 mod past;
@@ -33,7 +34,7 @@ use store::{DueItem, Parked, StoredRecord};
 use time::{Duration, OffsetDateTime};
 
 use crate::{
-    args::{Arguments, Command, Fleet},
+    args::{Arguments, Command, Fleet, Link},
     explain::Question,
     list::{Filter, Listing, Row},
     partner::{Call, Partner},
@@ -77,6 +78,9 @@ async fn page(arguments: &Arguments) -> Result<Page> {
         }
         Command::Uninvite { fleet } => {
             invite::withdrawn(fleet, answer(found, &Call::uninvite(fleet), clock).await?)
+        }
+        Command::Link(Link::Rotate { fleet }) => {
+            link::rotated(answer(found, &Call::rotate(fleet), clock).await?, now)
         }
         Command::Fleet(Fleet::Access { fleet }) => {
             access::page(answer(found, &Call::access(fleet), clock).await?)

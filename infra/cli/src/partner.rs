@@ -63,6 +63,11 @@ impl Call {
         Self::new(Method::DELETE, fleet, "invitation", None)
     }
 
+    /// Gives a fleet another link. Again it gives yet another, and the last one works.
+    pub(crate) fn rotate(fleet: &FleetRef) -> Self {
+        Self::new(Method::POST, fleet, "link", None)
+    }
+
     /// Asks whether a fleet may in.
     pub(crate) fn access(fleet: &FleetRef) -> Self {
         Self::new(Method::GET, fleet, "access", None)
@@ -356,6 +361,7 @@ mod tests {
     async fn a_broken_connection_leaves_a_write_unsure_and_not_a_question() {
         for (call, unsure) in [
             (Call::uninvite(&fleet("FLEET-42")), true),
+            (Call::rotate(&fleet("FLEET-42")), true),
             (Call::access(&fleet("FLEET-42")), false),
         ] {
             let error = FetchError::TimedOut { sent: true };
@@ -379,6 +385,7 @@ mod tests {
         for (call, method, path, body) in [
             (Call::access(at), Method::GET, "access", None),
             (Call::uninvite(at), Method::DELETE, "invitation", None),
+            (Call::rotate(at), Method::POST, "link", None),
             (
                 Call::invite(at, &InvitationRequest::default(), false),
                 Method::PUT,

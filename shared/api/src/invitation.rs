@@ -259,7 +259,7 @@ pub struct InvitationSummary {
     pub granted: Option<Scopes>,
 }
 
-/// A fleet's own link. It stays the same while its invitations come and go.
+/// A fleet's own link. It stays the same while its invitations come and go, until it is replaced or taken back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Link {
     /// Where it leads.
@@ -267,6 +267,15 @@ pub struct Link {
     pub url: String,
     /// The first moment without it.
     pub ends: Moment,
+}
+
+/// A fleet and its own link.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FleetLink {
+    /// The fleet.
+    pub fleet_ref: String,
+    /// Its link, to be given to the fleet alone.
+    pub link: Link,
 }
 
 #[cfg(test)]

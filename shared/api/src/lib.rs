@@ -12,7 +12,9 @@ mod standing;
 
 pub use decision::{Decided, HistoryEntry, HistoryPage, News, OverrideKind, OverrideRequest};
 pub use fact::{fact, short_hash};
-pub use invitation::{Invitation, InvitationRequest, InvitationSummary, Level, Link, Outcome};
+pub use invitation::{
+    FleetLink, Invitation, InvitationRequest, InvitationSummary, Level, Link, Outcome,
+};
 pub use moment::Moment;
 pub use problem::{FieldProblem, Problem};
 pub use standing::{

@@ -12,39 +12,42 @@ use catena_client::{
 use fleet::{
     At, Decision, Fact, Facts, FleetRef, InvitationFact, Observation, Policy, Stage, Timestamp,
 };
+use return_token::{Return, ReturnKeys};
+use secrets::Cached;
 use serde_json::{Value, json};
 use startup::describe;
 use store::{
-    Commit, HistoryDays, Key, KeyChange, Lease, Link, OpenPart, Records, Sealed, Share, StoreError,
-    StoredInvitation, StoredRecord, Table,
+    Commit, HistoryDays, Key, KeyChange, Lease, Link, OpenPart, Records, Returning, Sealed, Share,
+    StoreError, StoredInvitation, StoredRecord, Table,
 };
 use time::OffsetDateTime;
 use tracing::{info, warn};
 use translation::translate_answer;
 
-use crate::step::{Stands, Step, Wish, link_lives, newest_hash, step};
+use crate::step::{Stands, Step, Wish, lasts_beyond, newest_hash, step};
 
 /// What an inviter is told.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// What is granted.
-    pub policy: Policy,
+    pub(crate) policy: Policy,
     /// How long a history is kept.
-    pub history_days: HistoryDays,
+    pub(crate) history_days: HistoryDays,
     /// Where the fleets' pages are, without a slash at the end.
-    pub public_base_url: String,
+    pub(crate) public_base_url: String,
     /// Fleets may have been invited without this stack: then Catena is looked at before the first invitation of each, too.
-    pub look_always: bool,
+    pub(crate) look_always: bool,
     /// The time.
-    pub now: fn() -> OffsetDateTime,
+    pub(crate) now: fn() -> OffsetDateTime,
 }
 
 /// Invites fleets.
 #[derive(Debug)]
 pub struct Inviter {
-    table: Table,
+    pub(crate) table: Table,
     catena: Client,
-    settings: Settings,
+    return_keys: Cached<ReturnKeys>,
+    pub(crate) settings: Settings,
 }
 
 /// Why a fleet isn't invited, or its invitation isn't taken back.
@@ -71,24 +74,29 @@ pub enum InviteError {
     /// The table couldn't be read or written.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The keys of the URLs that the fleet comes back to can't be read.
+    #[error("the keys of return tokens are out of reach")]
+    NoReturnKeys,
     /// The system has no random numbers to make a link of.
     #[error("no random numbers: {0}")]
     Random(getrandom::Error),
 }
 
 /// A right to ask Catena for a fleet.
-struct Held<'a> {
+pub(crate) struct Held<'a> {
     fleet: FleetRef,
     /// What was kept before.
     before: StoredInvitation,
     /// The version of what is kept now.
     version: u64,
+    /// What the fleet's invitation is named by in the URLs that it comes back to.
+    returning: Option<Returning>,
     /// Calls to Catena, as long as the right lasts.
     catena: Calls<'a>,
 }
 
 /// A call that came to nothing.
-struct Failed {
+pub(crate) struct Failed {
     error: InviteError,
     /// What was asked for, if it isn't known whether Catena did it.
     unsure_of: Option<Value>,
@@ -117,11 +125,16 @@ impl Failed {
 }
 
 impl Inviter {
-    /// An inviter.
-    pub fn new(table: Table, catena: Client, settings: Settings) -> Self {
+    pub(crate) fn new(
+        table: Table,
+        catena: Client,
+        return_keys: Cached<ReturnKeys>,
+        settings: Settings,
+    ) -> Self {
         Self {
             table,
             catena,
+            return_keys,
             settings,
         }
     }
@@ -135,7 +148,6 @@ impl Inviter {
         reopen: bool,
     ) -> Result<Invitation, InviteError> {
         let asked = json!(request);
-        let new = self.new_invitation(fleet, request);
         let mut turn = Turn::new();
         loop {
             let now = self.now();
@@ -145,9 +157,11 @@ impl Inviter {
             let over = standing.stage == Stage::Disconnected;
             let wish = Wish {
                 asked: &asked,
-                returns_to: new.success_redirect_url.as_deref().unwrap_or_default(),
+                returns_to: &self.settings.public_base_url,
                 reopen,
                 anew: reopen && over && !kept.open.asked_at.is_some_and(lately),
+                until: now,
+                opened: None,
                 look_always: self.settings.look_always,
             };
             let known = stored.version > 0;
@@ -159,7 +173,10 @@ impl Inviter {
                 Step::Declined(reason) => return Err(InviteError::Declined(reason)),
                 Step::Wait => {}
                 Step::Ask { look } => {
-                    if let Some(held) = self.hold(fleet, kept, asked.clone()).await? {
+                    let returning = returning(&kept.open, &stored.record.facts, now)?;
+                    let new = self.new_invitation(fleet, request, &returning).await?;
+                    let held = self.hold(fleet, kept, asked.clone(), Some(returning));
+                    if let Some(held) = held.await? {
                         let done = self.ask(&held, &new, wish, look).await;
                         let outcome = self.end(&held, done).await?;
                         let (stored, kept) = self.table.invited(fleet).await?;
@@ -178,7 +195,7 @@ impl Inviter {
             let now = self.now();
             let (stored, kept) = self.table.invited(fleet).await?;
             let unsure = kept.open.asking.clone();
-            let held = kept.open.lease.is_some_and(|lease| now < lease.ends);
+            let held = kept.open.is_held(now);
             let linked = kept.open.link.is_some();
             match Stands::of(&stored.record.facts, now) {
                 _ if held => {}
@@ -189,13 +206,48 @@ impl Inviter {
                 Stands::Deleted if unsure.is_none() && !linked => return Ok(()),
                 _ => {
                     let asking = unsure.unwrap_or_else(|| json!(TAKING_BACK));
-                    if let Some(held) = self.hold(fleet, kept, asking).await? {
+                    let returning = kept.open.returning.clone();
+                    if let Some(held) = self.hold(fleet, kept, asking, returning).await? {
                         let done = self.take_back(&held).await;
                         return self.end(&held, done.map(|kept| (kept, ()))).await;
                     }
                 }
             }
             turn.wait().await?;
+        }
+    }
+
+    /// Gives a fleet another link instead of the one that it has, which leads nowhere from then on. Catena isn't asked.
+    pub async fn rotate_link(&self, fleet: &FleetRef) -> Result<api::Link, InviteError> {
+        let mut turn = Turn::new();
+        loop {
+            let now = self.now();
+            let (_, mut kept) = self.table.invited(fleet).await?;
+            // Without one it was never invited, or its invitation was taken back.
+            if kept.open.link.is_none() {
+                return Err(InviteError::NeverInvited);
+            }
+            if !kept.open.is_held(now) {
+                let link = Link {
+                    id: random_name()?,
+                    ends: now.plus(LINK_LASTS.as_millis() as i64),
+                };
+                self.table.keep_link(fleet, &link).await?;
+                kept.open.link = Some(link.clone());
+                if let Commit::Written(_) = self.table.keep_invitation(fleet, &kept).await? {
+                    info!(fleet.ref = %fleet, "fleet {fleet}: its link was replaced");
+                    return Ok(self.shown(&link));
+                }
+            }
+            turn.wait().await?;
+        }
+    }
+
+    /// A link as the partner is told it.
+    fn shown(&self, link: &Link) -> api::Link {
+        api::Link {
+            url: format!("{}/connect/{}", self.settings.public_base_url, link.id),
+            ends: Moment(link.ends),
         }
     }
 
@@ -213,14 +265,11 @@ impl Inviter {
         let ours = open.hash == newest_hash(facts);
         let asked = open.asked.clone().filter(|_| ours);
         let granted = open.granted.clone().filter(|_| ours);
-        let link = open.link.as_ref().filter(|link| link_lives(link, now));
+        let link = open.live_link(now);
         Some(InvitationSummary {
             status: Stands::of(facts, now).as_str().to_owned(),
             ends: newest.ends().map(Moment),
-            link: link.map(|link| api::Link {
-                url: format!("{}/connect/{}", self.settings.public_base_url, link.id),
-                ends: Moment(link.ends),
-            }),
+            link: link.map(|link| self.shown(link)),
             asked: asked.and_then(|it| serde_json::from_value(it).ok()),
             granted: granted.and_then(|it| serde_json::from_value(it).ok()),
         })
@@ -260,16 +309,19 @@ impl Inviter {
     }
 
     /// Takes the right to ask Catena for a fleet. `None` if somebody else was faster.
-    async fn hold(
+    pub(crate) async fn hold(
         &self,
         fleet: &FleetRef,
         before: StoredInvitation,
         asking: Value,
+        returning: Option<Returning>,
     ) -> Result<Option<Held<'_>>, StoreError> {
         // Counted from before the write, so that no call outlasts the right.
         let catena = self.catena.within(CALLS);
         let mut held = before.clone();
         held.open.asking = Some(asking);
+        // Written before Catena is told of it: the fleet may come back before the answer is written down.
+        held.open.returning.clone_from(&returning);
         held.open.lease = Some(Lease {
             ends: self.now().plus(LEASE.as_millis() as i64),
         });
@@ -279,13 +331,14 @@ impl Inviter {
                 fleet: fleet.clone(),
                 before,
                 version,
+                returning,
                 catena,
             }),
         })
     }
 
     /// Gives the right to ask back, with what came of it.
-    async fn end<T>(
+    pub(crate) async fn end<T>(
         &self,
         held: &Held<'_>,
         done: Result<(OpenAndSealed, T), Failed>,
@@ -312,6 +365,9 @@ impl Inviter {
                 let mut kept = held.before.clone();
                 kept.version = held.version;
                 kept.open.lease = None;
+                if unsure_of.is_some() {
+                    kept.open.returning.clone_from(&held.returning);
+                }
                 let before = kept.open.asking.filter(|_| !settled);
                 kept.open.asking = unsure_of.or(before);
                 if let Err(error) = self.table.keep_invitation(fleet, &kept).await {
@@ -323,7 +379,7 @@ impl Inviter {
     }
 
     /// Asks Catena to invite a fleet, unless it turns out that it has what is asked for.
-    async fn ask(
+    pub(crate) async fn ask(
         &self,
         held: &Held<'_>,
         new: &NewInvitation,
@@ -376,6 +432,7 @@ impl Inviter {
                 });
             }
             _ if !stands.leads_in() || wish.anew => return Ok(None),
+            Stands::Open if !lasts_beyond(&facts, wish.until) => return Ok(None),
             _ => {}
         }
         let newest = newest_hash(&facts);
@@ -464,6 +521,7 @@ impl Inviter {
         let open = OpenPart {
             hash: before.hash.clone(),
             asked_at: before.asked_at,
+            returning: before.returning.clone(),
             ..OpenPart::default()
         };
         info!(fleet.ref = %fleet, "fleet {fleet}: invitation taken back");
@@ -552,7 +610,7 @@ impl Inviter {
         // The fleet's own, also if it ended meanwhile; one that was taken back isn't there any more.
         let id = match &held.before.open.link {
             Some(link) => link.id.clone(),
-            None => new_link()?,
+            None => random_name()?,
         };
         let link = Link {
             id,
@@ -566,17 +624,31 @@ impl Inviter {
             returns_to: Some(wish.returns_to.to_owned()),
             granted: Some(json!(granted(read))),
             link: Some(link),
+            returning: held.returning.clone(),
+            opened_at: wish.opened.or(held.before.open.opened_at),
             ..OpenPart::default()
         };
         let secret = json!(read.secret).to_string();
         Ok((open, Some(Sealed::new(secret))))
     }
 
-    fn new_invitation(&self, fleet: &FleetRef, request: &InvitationRequest) -> NewInvitation {
+    pub(crate) async fn new_invitation(
+        &self,
+        fleet: &FleetRef,
+        request: &InvitationRequest,
+        returning: &Returning,
+    ) -> Result<NewInvitation, InviteError> {
+        let keys = self.return_keys.current((self.settings.now)()).await;
+        let keys = keys.ok_or(InviteError::NoReturnKeys)?;
+        let token = keys.token(&Return {
+            fleet: fleet.clone(),
+            name: returning.name.clone(),
+            ends: returning.ends,
+        });
         let base = &self.settings.public_base_url;
         let level = |level: &api::Level| catena::Level::from(level.as_str().to_owned());
         let permissions = request.permissions.iter().flatten();
-        NewInvitation {
+        Ok(NewInvitation {
             fleet_ref: fleet.as_str().to_owned(),
             fleet_name: request.fleet_name.as_deref().and_then(presentable),
             fleet_email: request.fleet_email.clone(),
@@ -585,39 +657,39 @@ impl Inviter {
             fleet_phone: request.fleet_phone.clone(),
             fleet_website: request.fleet_website.clone(),
             fleet_country_code: request.fleet_country_code.clone(),
-            success_redirect_url: Some(format!("{base}/return/success")),
-            failure_redirect_url: Some(format!("{base}/return/failure")),
+            success_redirect_url: Some(format!("{base}/return/{token}/success")),
+            failure_redirect_url: Some(format!("{base}/return/{token}/failure")),
             limit_tsps: request.limit_tsps.clone(),
             permissions: permissions
                 .map(|(it, granted)| (it.clone(), level(granted)))
                 .collect(),
             expires_in_hours: HOURS,
-        }
+        })
     }
 
-    fn now(&self) -> Timestamp {
+    pub(crate) fn now(&self) -> Timestamp {
         Moment::from((self.settings.now)()).0
     }
 }
 
 /// What is to be kept of an invitation.
-type OpenAndSealed = (OpenPart, Option<Sealed>);
+pub(crate) type OpenAndSealed = (OpenPart, Option<Sealed>);
 
 /// Waiting for one's turn.
-struct Turn {
+pub(crate) struct Turn {
     until: tokio::time::Instant,
     pause: Duration,
 }
 
 impl Turn {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             until: tokio::time::Instant::now() + PATIENCE,
             pause: Duration::from_millis(25),
         }
     }
 
-    async fn wait(&mut self) -> Result<(), InviteError> {
+    pub(crate) async fn wait(&mut self) -> Result<(), InviteError> {
         let pause = self.pause.mul_f64(0.5 + 0.5 * fastrand::f64());
         if tokio::time::Instant::now() + pause > self.until {
             return Err(InviteError::Busy);
@@ -665,8 +737,35 @@ fn presentable(name: &str) -> Option<String> {
     (!words.is_empty()).then(|| words.join(" "))
 }
 
+/// What the URLs that a fleet comes back to name its invitation by. One that Catena refreshes keeps its name, because it may keep
+/// its URLs too (contract 3.1); so does one that was asked for without learning the answer.
+pub(crate) fn returning(
+    kept: &OpenPart,
+    facts: &Facts,
+    now: Timestamp,
+) -> Result<Returning, InviteError> {
+    let goes_on = match Stands::of(facts, now) {
+        Stands::Open | Stands::Accepted | Stands::Declined(_) => true,
+        Stands::Never | Stands::Expired | Stands::Deleted => kept.asking.is_some(),
+    };
+    let known = kept.returning.as_ref().filter(|_| goes_on);
+    let ends = now.plus(LINK_LASTS.as_millis() as i64);
+    let half = now.plus(LINK_LASTS.as_millis() as i64 / 2);
+    Ok(match known {
+        Some(known) if known.ends > half => known.clone(),
+        Some(known) => Returning {
+            name: known.name.clone(),
+            ends,
+        },
+        None => Returning {
+            name: random_name()?,
+            ends,
+        },
+    })
+}
+
 /// 128 random bits: nobody guesses one.
-fn new_link() -> Result<String, InviteError> {
+fn random_name() -> Result<String, InviteError> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(InviteError::Random)?;
     Ok(BASE64_URL_SAFE_NO_PAD.encode(bytes))
@@ -680,10 +779,11 @@ const TOLD_BY: &str = "api.invitation";
 const HOURS: u16 = 672;
 /// Invitations of one fleet that are looked at. A fleet has one at a time, so there are as many as ended before.
 const MOST: usize = 200;
-/// How long a link lives after Catena was last asked for its fleet; half of that at least after somebody asked.
+/// How long a link, and the URLs that a fleet comes back to, live after Catena was last asked for the fleet; half of that at least
+/// after somebody asked.
 const LINK_LASTS: Duration = Duration::from_hours(180 * 24);
 /// A fleet whose agreement or connections are over is asked again at most so often.
-const LATELY: Duration = Duration::from_mins(10);
+pub(crate) const LATELY: Duration = Duration::from_mins(10);
 /// For all calls to Catena for a fleet at once, with their repetitions.
 const CALLS: Duration = Duration::from_secs(8);
 /// How long a right to ask lasts: the calls, and writing down what they came to.
@@ -707,7 +807,7 @@ mod tests {
 
     #[test]
     fn links_are_long_and_differ() {
-        let links = [new_link().unwrap(), new_link().unwrap()];
+        let links = [random_name().unwrap(), random_name().unwrap()];
         assert_eq!(links[0].len(), 22);
         assert_ne!(links[0], links[1]);
     }

@@ -1,8 +1,10 @@
 //! What to do when a fleet is to be invited, from what is known: pure.
 
-use fleet::{Decision, Facts, InvitationFacts, Record, Register, Timestamp};
+use fleet::{Decision, Facts, InvitationFacts, Record, Register, Stage, Timestamp};
 use serde_json::Value;
-use store::{Link, OpenPart};
+use store::{OpenPart, StoredInvitation};
+
+use crate::inviter::LATELY;
 
 /// How a fleet's newest invitation stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,6 +90,10 @@ pub(crate) struct Wish<'a> {
     pub(crate) reopen: bool,
     /// What the fleet had is over, and it is to be asked again.
     pub(crate) anew: bool,
+    /// What Catena has is taken over only if the fleet may decide about it beyond this moment.
+    pub(crate) until: Timestamp,
+    /// When the fleet asked by its link, if it did.
+    pub(crate) opened: Option<Timestamp>,
     /// Fleets may have been invited without this stack: Catena may know of one that nothing is known of here.
     pub(crate) look_always: bool,
 }
@@ -100,7 +106,7 @@ pub(crate) fn step(
     wish: Wish<'_>,
     now: Timestamp,
 ) -> Step {
-    if kept.lease.is_some_and(|lease| now < lease.ends) {
+    if kept.is_held(now) {
         return Step::Wait;
     }
     let stands = Stands::of(&record.facts, now);
@@ -113,9 +119,11 @@ pub(crate) fn step(
         Stands::Never => return Step::Ask { look },
         _ => {}
     }
-    let linked = kept.link.as_ref().is_some_and(|link| link_lives(link, now));
+    let linked = kept.live_link(now).is_some();
+    let returns = kept.returning.as_ref();
     let as_asked = kept.asked.as_ref() == Some(wish.asked)
         && kept.returns_to.as_deref() == Some(wish.returns_to)
+        && returns.is_some_and(|returning| now < returning.ends)
         && kept.hash == newest_hash(&record.facts);
     if stands.leads_in() && as_asked && linked && kept.asking.is_none() && !wish.anew {
         return Step::Unchanged;
@@ -123,9 +131,57 @@ pub(crate) fn step(
     Step::Ask { look: true }
 }
 
-/// Whether a link can still be used.
-pub(crate) fn link_lives(link: &Link, now: Timestamp) -> bool {
-    now < link.ends
+/// What to do when a fleet presses its link's button.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Press {
+    /// Nothing: its data flows.
+    Nothing,
+    /// Lead it to the invitation that it has.
+    Lead,
+    /// Somebody asks Catena for it right now.
+    Wait,
+    /// Catena was asked because of a press a moment ago: not again before this.
+    TooSoon(Timestamp),
+    /// Ask Catena, after looking at what it has.
+    Ask {
+        /// What it has won't do.
+        anew: bool,
+    },
+}
+
+/// What to do when a fleet presses its link's button; `stage` is its record's. It decided to: so one that declined is asked
+/// again, and so is one whose agreement is over.
+pub(crate) fn press(stage: Stage, facts: &Facts, kept: &StoredInvitation, now: Timestamp) -> Press {
+    let open = &kept.open;
+    if stage == Stage::Connected {
+        return Press::Nothing;
+    }
+    if open.is_held(now) {
+        return Press::Wait;
+    }
+    let stands = Stands::of(facts, now);
+    let again = open
+        .opened_at
+        .map(|at| at.plus(LATELY.as_millis() as i64))
+        .filter(|again| now < *again);
+    let ours = open.hash == newest_hash(facts) && kept.secret.is_some() && open.asking.is_none();
+    match (&stands, again) {
+        (Stands::Open, _) if ours && lasts_beyond(facts, now.plus(AN_HOUR)) => Press::Lead,
+        // Its link was renewed by the last press, which a phone may have lost.
+        (Stands::Accepted, Some(_)) if ours => Press::Lead,
+        (_, Some(again)) => Press::TooSoon(again),
+        // Whether the link of an accepted invitation works twice is unknown (contract 7, row 19): it is renewed.
+        (stands, None) => Press::Ask {
+            anew: *stands == Stands::Accepted,
+        },
+    }
+}
+
+/// Whether the newest invitation's link works beyond a moment.
+pub(crate) fn lasts_beyond(facts: &Facts, moment: Timestamp) -> bool {
+    let newest = facts.newest_invitation();
+    let ends = newest.and_then(InvitationFacts::ends);
+    ends.is_none_or(|ends| moment < ends)
 }
 
 /// The hash of the newest invitation.
@@ -135,11 +191,14 @@ pub(crate) fn newest_hash(facts: &Facts) -> Option<String> {
     newest.map(|(hash, _)| hash.clone())
 }
 
+/// An invitation is used until an hour before its end, in milliseconds: a fleet needs time to find its provider's password.
+pub(crate) const AN_HOUR: i64 = 60 * 60 * 1000;
+
 #[cfg(test)]
 mod tests {
     use fleet::{At, Fact, InvitationFact, Observation};
     use serde_json::json;
-    use store::Lease;
+    use store::{Lease, Link, Returning, Sealed};
 
     use super::*;
 
@@ -167,6 +226,10 @@ mod tests {
                 id: "link".to_owned(),
                 ends: NOW.plus(1),
             }),
+            returning: Some(Returning {
+                name: "name".to_owned(),
+                ends: NOW.plus(1),
+            }),
             ..OpenPart::default()
         }
     }
@@ -177,6 +240,8 @@ mod tests {
             returns_to: "https://a.example",
             reopen: false,
             anew: false,
+            until: NOW,
+            opened: None,
             look_always: false,
         }
     }
@@ -220,11 +285,21 @@ mod tests {
             asking: Some(json!({ "b": 2 })),
             ..kept()
         };
+        let no_way_back = OpenPart {
+            returning: None,
+            ..kept()
+        };
         let elsewhere = OpenPart {
             hash: Some("other".to_owned()),
             ..kept()
         };
-        for kept in [ended_link, unsure, elsewhere, OpenPart::default()] {
+        for kept in [
+            ended_link,
+            no_way_back,
+            unsure,
+            elsewhere,
+            OpenPart::default(),
+        ] {
             assert_eq!(decide(&open, &kept, false), look, "{kept:?}");
         }
         assert_eq!(decide(&record(Decision::Open, NOW.0), &kept(), false), look);
@@ -275,5 +350,62 @@ mod tests {
             ..held
         };
         assert_eq!(decide(&never, &past, false), look);
+    }
+
+    fn pressed(decision: Decision, ends: i64, change: impl FnOnce(&mut OpenPart)) -> Press {
+        let mut open = kept();
+        change(&mut open);
+        let kept = StoredInvitation {
+            version: 1,
+            secret: Some(Sealed::new("{}")),
+            open,
+        };
+        let record = record(decision, NOW.0 + ends);
+        press(Stage::Invited, &record.facts, &kept, NOW)
+    }
+
+    #[test]
+    fn a_press_leads_on_as_long_as_the_invitation_lasts() {
+        let nothing = |_: &mut OpenPart| {};
+        let ask = Press::Ask { anew: false };
+        assert_eq!(pressed(Decision::Open, AN_HOUR + 1, nothing), Press::Lead);
+        assert_eq!(pressed(Decision::Open, AN_HOUR, nothing), ask);
+        assert_eq!(pressed(Decision::Expired, AN_HOUR + 1, nothing), ask);
+        assert_eq!(pressed(Decision::Deleted, AN_HOUR + 1, nothing), ask);
+        assert_eq!(pressed(Decision::Declined(None), AN_HOUR + 1, nothing), ask);
+        let renewed = Press::Ask { anew: true };
+        assert_eq!(pressed(Decision::Accepted, -1, nothing), renewed);
+        let unsure = |open: &mut OpenPart| open.asking = Some(json!({}));
+        assert_eq!(pressed(Decision::Open, AN_HOUR + 1, unsure), ask);
+        let elsewhere = |open: &mut OpenPart| open.hash = Some("other".to_owned());
+        assert_eq!(pressed(Decision::Open, AN_HOUR + 1, elsewhere), ask);
+    }
+
+    #[test]
+    fn presses_make_catena_be_asked_at_most_every_ten_minutes() {
+        let ten = LATELY.as_millis() as i64;
+        let lately = |open: &mut OpenPart| open.opened_at = Some(NOW.plus(1 - ten));
+        let soon = Press::TooSoon(NOW.plus(1));
+        assert_eq!(
+            pressed(Decision::Open, AN_HOUR + 1, lately),
+            Press::Lead,
+            "needs no call"
+        );
+        assert_eq!(pressed(Decision::Accepted, -1, lately), Press::Lead);
+        assert_eq!(pressed(Decision::Declined(None), AN_HOUR, lately), soon);
+        assert_eq!(pressed(Decision::Expired, -1, lately), soon);
+        let before = |open: &mut OpenPart| open.opened_at = Some(NOW.plus(-ten));
+        let ask = Press::Ask { anew: false };
+        assert_eq!(pressed(Decision::Declined(None), AN_HOUR, before), ask);
+        let held = |open: &mut OpenPart| open.lease = Some(Lease { ends: NOW.plus(1) });
+        assert_eq!(pressed(Decision::Open, AN_HOUR + 1, held), Press::Wait);
+    }
+
+    #[test]
+    fn a_press_of_a_connected_fleet_asks_nothing() {
+        let record = record(Decision::Accepted, NOW.0 + 1);
+        let kept = StoredInvitation::default();
+        let done = press(Stage::Connected, &record.facts, &kept, NOW);
+        assert_eq!(done, Press::Nothing);
     }
 }

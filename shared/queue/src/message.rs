@@ -1,19 +1,43 @@
 //! What a message on the events queue says.
 
-use catena::{Content, Instant, Scrubbed};
-use serde::{Deserialize, Serialize};
+use catena::{Content, Envelope, Instant, Scrubbed};
+use fleet::{FleetRef, Observation};
+use serde::{Deserialize, Deserializer, Serialize, de::Error};
 use serde_json::Value;
 
-/// The format that this version writes. It reads this one and all before.
-const VERSION: u32 = 1;
+/// The longest body of a message that holds something [`Told`], in bytes: twice as much as an ordinary record ever has.
+pub const LONGEST_TOLD: usize = 64 * 1024;
 
 /// A message on the events queue.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Message {
-    /// When the delivery arrived: the start of the time that it takes until its record is written.
+    /// When it arrived: the start of the time that it takes until its record is written.
     pub received_at: Instant,
-    /// The delivery, or a part of it.
-    pub delivery: Scrubbed,
+    /// What it holds.
+    pub holds: Holds,
+}
+
+/// What a message holds. Each kind has a version of the format of its own, so that a program that doesn't know it says so, and
+/// gets the message again, instead of taking it for damaged.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Holds {
+    /// A delivery of Catena's, or a part of it. Version 1.
+    Delivery(Scrubbed),
+    /// What was observed otherwise. Version 2.
+    Told(Told),
+}
+
+/// What was observed about a fleet, by others than Catena's webhooks. A new kind of fact in it needs a new version of the format:
+/// a program that doesn't know the fact takes the message for damaged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Told {
+    /// The fleet that it is about.
+    #[serde(deserialize_with = "fleet_ref")]
+    pub fleet: FleetRef,
+    /// What the fleet's history calls it, such as `browser.return`.
+    pub event: String,
+    /// What was observed.
+    pub observations: Vec<Observation>,
 }
 
 /// A message that this version can't read, now or later.
@@ -32,9 +56,10 @@ pub enum UnreadableMessage {
     Version(u32),
 }
 
-/// One record alone is over the queue's limit, so no part of the delivery can hold it.
+/// One record alone is over the queue's limit, so no part of the delivery can hold it. What isn't a delivery counts as one
+/// record.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("record {index} of the delivery alone is over the queue's limit of {limit} bytes")]
+#[error("record {index} of the message alone is over the queue's limit of {limit} bytes")]
 pub struct RecordOverLimit {
     /// Its index in the delivery.
     pub index: usize,
@@ -42,35 +67,54 @@ pub struct RecordOverLimit {
     pub limit: usize,
 }
 
+/// Version 1.
 #[derive(Serialize, Deserialize)]
-struct Body<T> {
+struct DeliveryBody<T> {
     v: u32,
     received_at: Instant,
     delivery: T,
 }
 
-/// What every version of the format begins with.
+/// Version 2.
+#[derive(Serialize, Deserialize)]
+struct ToldBody<T> {
+    v: u32,
+    received_at: Instant,
+    told: T,
+}
+
+/// What every version of the format has.
 #[derive(Deserialize)]
 struct AnyBody {
     v: u32,
 }
 
 impl Message {
+    /// A delivery that arrived then.
+    pub fn delivered(received_at: Instant, delivery: Scrubbed) -> Self {
+        let holds = Holds::Delivery(delivery);
+        Self { received_at, holds }
+    }
+
+    /// What was told then.
+    pub fn told(received_at: Instant, told: Told) -> Self {
+        let holds = Holds::Told(told);
+        Self { received_at, holds }
+    }
+
     /// Reads a message's body.
     pub fn read(body: &str) -> Result<Self, UnreadableMessage> {
-        match serde_json::from_str::<Body<Scrubbed>>(body) {
-            Ok(body) if body.v <= VERSION => Ok(Self {
-                received_at: body.received_at,
-                delivery: body.delivery,
-            }),
-            Ok(Body { v, .. }) => Err(UnreadableMessage::Version(v)),
-            Err(error) => Err(match serde_json::from_str(body) {
-                Ok(AnyBody { v }) if v > VERSION => UnreadableMessage::Version(v),
-                _ => UnreadableMessage::Form {
-                    line: error.line(),
-                    column: error.column(),
-                },
-            }),
+        let AnyBody { v } = serde_json::from_str(body)?;
+        match v {
+            ..=DELIVERY => {
+                let read: DeliveryBody<Scrubbed> = serde_json::from_str(body)?;
+                Ok(Self::delivered(read.received_at, read.delivery))
+            }
+            TOLD => {
+                let read: ToldBody<Told> = serde_json::from_str(body)?;
+                Ok(Self::told(read.received_at, read.told))
+            }
+            later => Err(UnreadableMessage::Version(later)),
         }
     }
 
@@ -80,13 +124,17 @@ impl Message {
     }
 
     /// The bodies to send: one if it fits `limit` bytes, else `data` in parts whose records keep their indices. With them,
-    /// a record that is left out because it fits nowhere.
+    /// a record that is left out because it fits nowhere. What is told otherwise has no parts, and must fit [`LONGEST_TOLD`].
     pub fn into_bodies(mut self, limit: usize) -> (Vec<String>, Option<RecordOverLimit>) {
+        let limit = match self.holds {
+            Holds::Delivery(_) => limit,
+            Holds::Told(_) => limit.min(LONGEST_TOLD),
+        };
         let whole = self.write();
         if whole.len() <= limit {
             return (vec![whole], None);
         }
-        let Content::Envelope(envelope) = &mut self.delivery.content else {
+        let Some(envelope) = self.envelope() else {
             return (Vec::new(), Some(RecordOverLimit { index: 0, limit }));
         };
         let records = std::mem::take(&mut envelope.data);
@@ -94,7 +142,7 @@ impl Message {
         let mut bodies = Vec::new();
         let mut left_out = None;
         for (first_index, part) in split(records, limit.saturating_sub(frame)) {
-            if let Content::Envelope(envelope) = &mut self.delivery.content {
+            if let Some(envelope) = self.envelope() {
                 envelope.first_index = first_index;
                 envelope.data = part;
             }
@@ -111,14 +159,48 @@ impl Message {
         (bodies, left_out)
     }
 
+    /// What has records that parts can share.
+    fn envelope(&mut self) -> Option<&mut Envelope> {
+        match &mut self.holds {
+            Holds::Delivery(Scrubbed {
+                content: Content::Envelope(envelope),
+                ..
+            }) => Some(envelope),
+            Holds::Delivery(_) | Holds::Told(_) => None,
+        }
+    }
+
     fn write(&self) -> String {
-        let body = serde_json::to_string(&Body {
-            v: VERSION,
-            received_at: self.received_at,
-            delivery: &self.delivery,
-        });
+        let received_at = self.received_at;
+        let body = match &self.holds {
+            Holds::Delivery(delivery) => serde_json::to_string(&DeliveryBody {
+                v: DELIVERY,
+                received_at,
+                delivery,
+            }),
+            Holds::Told(told) => serde_json::to_string(&ToldBody {
+                v: TOLD,
+                received_at,
+                told,
+            }),
+        };
         escape(body.expect("maps with text keys are JSON"))
     }
+}
+
+impl From<serde_json::Error> for UnreadableMessage {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Form {
+            line: error.line(),
+            column: error.column(),
+        }
+    }
+}
+
+/// Reads a reference that a record can be kept for.
+fn fleet_ref<'de, D: Deserializer<'de>>(from: D) -> Result<FleetRef, D::Error> {
+    let text = String::deserialize(from)?;
+    FleetRef::parse(&text).ok_or_else(|| Error::custom("no reference of a fleet"))
 }
 
 /// Consecutive records in as few parts as fit `room` bytes each, with the index of each part's first. A record that
@@ -152,13 +234,18 @@ fn escape(json: String) -> String {
     }
 }
 
+/// The version of the format that deliveries have.
+const DELIVERY: u32 = 1;
+/// The version of the format that what is told otherwise has.
+const TOLD: u32 = 2;
 const REFUSED_BY_SQS: [char; 2] = ['\u{fffe}', '\u{ffff}'];
 /// What `"first_index":<number>,` adds to a part, at most.
 const FIRST_INDEX_ROOM: usize = 40;
 
 #[cfg(test)]
 mod tests {
-    use catena::{Age, Envelope};
+    use catena::Age;
+    use fleet::{At, Claim, Fact, InvitationFact, Timestamp};
     use serde_json::json;
 
     use super::*;
@@ -170,21 +257,33 @@ mod tests {
             "id": "019df321-1021-7a21-8021-abcdef000021",
             "data": records,
         });
-        Message {
-            received_at: Instant::from_millis(1_777_881_972_345),
-            delivery: Scrubbed {
-                signed_at: Instant::from_millis(1_777_881_972_000),
-                age: Age::Fresh,
-                content: Content::Envelope(serde_json::from_value(envelope).unwrap()),
+        let delivery = Scrubbed {
+            signed_at: Instant::from_millis(1_777_881_972_000),
+            age: Age::Fresh,
+            content: Content::Envelope(serde_json::from_value(envelope).unwrap()),
+        };
+        Message::delivered(Instant::from_millis(1_777_881_972_345), delivery)
+    }
+
+    fn claimed(claim: Claim) -> Message {
+        let claim = Observation {
+            at: At(Timestamp(1_777_881_972_345), 0),
+            fact: Fact::Invitation {
+                invitation: "hash".to_owned(),
+                was: InvitationFact::Claim(claim),
             },
-        }
+        };
+        let told = Told {
+            fleet: FleetRef::parse("FLEET-1").unwrap(),
+            event: "browser.return".to_owned(),
+            observations: vec![claim],
+        };
+        Message::told(Instant::from_millis(1_777_881_972_345), told)
     }
 
     fn envelope(body: &str) -> Envelope {
-        match Message::read(body).unwrap().delivery.content {
-            Content::Envelope(envelope) => envelope,
-            Content::Unreadable(_) => panic!("not an envelope"),
-        }
+        let mut message = Message::read(body).unwrap();
+        message.envelope().expect("an envelope").clone()
     }
 
     #[test]
@@ -193,6 +292,61 @@ mod tests {
         let message = message(vec![json!({ "id": 1 })]);
         assert_eq!(Message::read(body).as_ref(), Ok(&message));
         assert_eq!(message.into_bodies(1000).0, [body]);
+    }
+
+    #[test]
+    fn the_format_of_what_is_told_otherwise_stays() {
+        let body = r#"{"v":2,"received_at":"2026-05-04T08:06:12.345Z","told":{"fleet":"FLEET-1","event":"browser.return","observations":[[1777881972345,{"invitation":{"id":"hash","was":{"claim":{"requested":"4c0f5d4e-7a80-4d0d-9a53-0f9d3b1b5c11"}}}}]]}}"#;
+        let request = "4c0f5d4e-7a80-4d0d-9a53-0f9d3b1b5c11".to_owned();
+        let message = claimed(Claim::Requested(Some(request)));
+        assert_eq!(Message::read(body).as_ref(), Ok(&message));
+        assert_eq!(message.into_bodies(1000), (vec![body.to_owned()], None));
+    }
+
+    #[test]
+    fn what_is_told_otherwise_is_small_or_not_sent() {
+        let longer = |n: usize| claimed(Claim::Requested(Some("x".repeat(n))));
+        let frame = longer(0).into_body().len();
+        let (bodies, left_out) = longer(LONGEST_TOLD - frame).into_bodies(usize::MAX);
+        assert_eq!((bodies.len(), left_out), (1, None));
+        for (message, limit) in [
+            (longer(LONGEST_TOLD - frame + 1), LONGEST_TOLD),
+            (longer(1), frame),
+        ] {
+            let given = if limit == LONGEST_TOLD {
+                usize::MAX
+            } else {
+                limit
+            };
+            let left_out = RecordOverLimit { index: 0, limit };
+            assert_eq!(message.into_bodies(given), (Vec::new(), Some(left_out)));
+        }
+    }
+
+    #[test]
+    fn what_is_told_otherwise_is_read_whole_or_not_at_all() {
+        let body = claimed(Claim::Connected).into_body();
+        for (part, damaged) in [
+            (r#""FLEET-1""#, r#""""#.to_owned()),
+            (
+                r#""FLEET-1""#,
+                format!("{:?}", "x".repeat(FleetRef::LONGEST + 1)),
+            ),
+            (r#""FLEET-1""#, r#""a\nb""#.to_owned()),
+            (r#""FLEET-1""#, "null".to_owned()),
+            (r#""connected""#, r#""overwhelmed""#.to_owned()),
+            (r#""claim""#, r#""boast""#.to_owned()),
+            ("1777881972345,", String::new()),
+            (r#""told""#, r#""delivery""#.to_owned()),
+            ("}", String::new()),
+        ] {
+            assert!(body.contains(part), "{part}");
+            let damaged = body.replacen(part, &damaged, 1);
+            assert!(
+                matches!(Message::read(&damaged), Err(UnreadableMessage::Form { .. })),
+                "{damaged}"
+            );
+        }
     }
 
     #[test]
@@ -262,9 +416,17 @@ mod tests {
 
     #[test]
     fn a_later_version_is_told_from_damage() {
-        let later = r#"{"v":2,"delivery":{"new":true}}"#;
-        assert_eq!(Message::read(later), Err(UnreadableMessage::Version(2)));
-        for damaged in ["", "{}", r#"{"v":1}"#, r#"{"v":1,"delivery":{}}"#] {
+        let later = r#"{"v":3,"delivery":{"new":true}}"#;
+        assert_eq!(Message::read(later), Err(UnreadableMessage::Version(3)));
+        for damaged in [
+            "",
+            "{}",
+            r#"{"v":1}"#,
+            r#"{"v":1,"delivery":{}}"#,
+            r#"{"v":2}"#,
+            r#"{"v":2,"told":{}}"#,
+            r#"{"v":3,"delivery":{"#,
+        ] {
             assert!(matches!(
                 Message::read(damaged),
                 Err(UnreadableMessage::Form { .. })

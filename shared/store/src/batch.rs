@@ -151,6 +151,24 @@ impl Table {
         operation: &'static str,
         keys: Vec<Item>,
     ) -> Result<Vec<Item>, StoreError> {
+        self.get_attributes(operation, keys, &[]).await
+    }
+
+    /// The same, but these attributes alone are read; all if none is named.
+    pub(crate) async fn get_attributes(
+        &self,
+        operation: &'static str,
+        keys: Vec<Item>,
+        attributes: &[&str],
+    ) -> Result<Vec<Item>, StoreError> {
+        // By other names, because some of ours are words that DynamoDB keeps for itself.
+        let names = attributes.iter().enumerate();
+        let names: HashMap<String, String> = names
+            .map(|(place, name)| (format!("#a{place}"), (*name).to_owned()))
+            .collect();
+        let projection: Vec<&str> = names.keys().map(String::as_str).collect();
+        let projection = (!projection.is_empty()).then(|| projection.join(", "));
+        let names = (!names.is_empty()).then_some(names);
         let mut found = Vec::with_capacity(keys.len());
         let mut left = Some(keys);
         for round in 0..ROUNDS {
@@ -163,6 +181,8 @@ impl Table {
             let request = KeysAndAttributes::builder()
                 .set_keys(Some(keys))
                 .consistent_read(true)
+                .set_projection_expression(projection.clone())
+                .set_expression_attribute_names(names.clone())
                 .build()
                 .map_err(StoreError::unbuilt(operation))?;
             let answer = self

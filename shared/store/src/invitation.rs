@@ -72,12 +72,39 @@ pub struct OpenPart {
     /// The fleet's durable link.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub link: Option<Link>,
+    /// What the URLs that the fleet comes back to name the invitation by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub returning: Option<Returning>,
+    /// When the fleet itself last made us ask Catena, by its link.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opened_at: Option<Timestamp>,
     /// What is being asked for; without a lease: what was asked for without learning the answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asking: Option<Value>,
     /// Who is asking Catena now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease: Option<Lease>,
+}
+
+/// What the URLs that a fleet comes back to name its invitation by, because they are fixed before Catena gives it an id.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Returning {
+    /// A random name.
+    pub name: String,
+    /// The first moment without it.
+    pub ends: Timestamp,
+}
+
+impl OpenPart {
+    /// The fleet's link, if it leads somewhere.
+    pub fn live_link(&self, now: Timestamp) -> Option<&Link> {
+        self.link.as_ref().filter(|link| now < link.ends)
+    }
+
+    /// Whether somebody asks Catena about the fleet now.
+    pub fn is_held(&self, now: Timestamp) -> bool {
+        self.lease.is_some_and(|lease| now < lease.ends)
+    }
 }
 
 /// A right to ask Catena about one fleet, for a while.
@@ -105,15 +132,31 @@ impl Table {
     ) -> Result<(StoredRecord, StoredInvitation), StoreError> {
         let keys = [RECORD, INVITATION].map(|sk| key(pk(fleet), sk));
         let found = self.get_chunk("read a fleet", keys.to_vec()).await?;
-        let mut stored = StoredRecord::new(fleet.clone());
-        let mut invitation = StoredInvitation::default();
-        for item in &found {
-            match text(item, "sk")? {
-                RECORD => stored = record::read(fleet.clone(), item)?,
-                _ => invitation = read(item)?,
-            }
+        both(fleet, &found)
+    }
+
+    /// The same for who shows pages: without what opens the invitation, which isn't even read.
+    pub async fn shown(&self, fleet: &FleetRef) -> Result<(StoredRecord, OpenPart), StoreError> {
+        let keys = [RECORD, INVITATION].map(|sk| key(pk(fleet), sk));
+        let found = self.get_attributes("read a fleet", keys.to_vec(), &SHOWN);
+        let (stored, invitation) = both(fleet, &found.await?)?;
+        Ok((stored, invitation.open))
+    }
+
+    /// The fleet that a durable link was made for: whether it still leads anywhere, only [`OpenPart::link`] says.
+    pub async fn linked(&self, link: &str) -> Result<Option<FleetRef>, StoreError> {
+        if !Link::is_id(link) {
+            return Ok(None);
         }
-        Ok((stored, invitation))
+        let keys = vec![key(format!("LINK#{link}"), LINK)];
+        let found = self.get_attributes("read a link", keys, &LINKED).await?;
+        let Some(item) = found.first() else {
+            return Ok(None);
+        };
+        let fleet = FleetRef::parse(text(item, "fleet_ref")?);
+        Ok(Some(fleet.ok_or_else(|| {
+            damaged(item, "no readable fleet_ref".to_owned())
+        })?))
     }
 
     /// Writes what is kept of a fleet's invitation if its version is still `stored.version`, and returns the written one's. What
@@ -190,8 +233,26 @@ impl Table {
 }
 
 impl Link {
+    /// Whether a text may be the id of a link: 128 bits in Base64's URL-safe characters. Others needn't be looked up.
+    pub fn is_id(text: &str) -> bool {
+        let good = |it: u8| it.is_ascii_alphanumeric() || b"-_".contains(&it);
+        text.len() == 22 && text.bytes().all(good)
+    }
+
     /// How long an ended link is kept.
     pub const REMEMBERED: Duration = Duration::days(365);
+}
+
+fn both(fleet: &FleetRef, found: &[Item]) -> Result<(StoredRecord, StoredInvitation), StoreError> {
+    let mut stored = StoredRecord::new(fleet.clone());
+    let mut invitation = StoredInvitation::default();
+    for item in found {
+        match text(item, "sk")? {
+            RECORD => stored = record::read(fleet.clone(), item)?,
+            _ => invitation = read(item)?,
+        }
+    }
+    Ok((stored, invitation))
 }
 
 fn read(item: &Item) -> Result<StoredInvitation, StoreError> {
@@ -215,3 +276,15 @@ fn read(item: &Item) -> Result<StoredInvitation, StoreError> {
 
 const INVITATION: &str = "INVITATION";
 const LINK: &str = "LINK";
+/// All of a fleet that pages are made of. The template lets the function that shows them read these attributes alone.
+const SHOWN: [&str; 8] = [
+    "pk",
+    "sk",
+    "schema",
+    "version",
+    "facts",
+    "decisions",
+    "look",
+    "invitation",
+];
+const LINKED: [&str; 3] = ["pk", "sk", "fleet_ref"];

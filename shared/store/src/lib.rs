@@ -27,12 +27,12 @@ mod records;
 pub use batch::Found;
 pub use due::{DueItem, SHARDS};
 pub use history::{Decided, HistoryCursor, HistoryDays, HistoryEntry, HistoryPage};
-pub use invitation::{Lease, Link, OpenPart, Sealed, StoredInvitation};
+pub use invitation::{Lease, Link, OpenPart, Returning, Sealed, StoredInvitation};
 pub use key::{Key, KeyChange, KeyRecord};
 pub use parked::Parked;
 pub use quarantine::Quarantined;
 pub use record::{Commit, StoredRecord};
-pub use records::{COMMIT_ATTEMPTS, Folded, Records, Share, pause};
+pub use records::{COMMIT_ATTEMPTS, Folded, Records, Share, Taken, pause};
 
 use aws_sdk_dynamodb::{
     Client,

@@ -7,8 +7,8 @@ use std::{
 };
 
 use fleet::{
-    At, Due, FleetRef, Observation, OverrideKind, Policy, Record, Register, Standing, Timestamp,
-    Why,
+    At, Due, Fact, FleetRef, InvitationFact, Observation, OverrideKind, Policy, Record, Register,
+    Standing, Timestamp, Why,
 };
 use futures_util::{StreamExt, stream};
 use guard::guarded;
@@ -37,9 +37,20 @@ pub struct Share {
     pub answered: bool,
 }
 
-/// What became of a fleet's shares, in their order: whether each was news, or why it never can be.
+/// What became of a fleet's shares, in their order, or why one never can be in a record.
 pub type Folded = Result<News, StoreError>;
-type News = Vec<Result<bool, StoreError>>;
+type News = Vec<Result<Taken, StoreError>>;
+
+/// What became of a share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// It changed the record, or when the fleet is looked at.
+    News,
+    /// All of it is known.
+    NoNews,
+    /// Nobody vouches for a part of it, and that is about something that the record doesn't know; the rest is known.
+    Ignored,
+}
 
 /// Changes records.
 #[derive(Clone, Copy, Debug)]
@@ -124,7 +135,7 @@ impl Records<'_> {
             Err(none) => none,
         }
         .into_iter()
-        .try_fold(false, |any, news| Ok(any | news?))
+        .try_fold(false, |any, taken| Ok(any | (taken? == Taken::News)))
     }
 
     /// Writes an operator's decision about a fleet down, in its history first; a `decided` without an override lifts what was
@@ -239,7 +250,7 @@ impl Records<'_> {
         let mut entries = Vec::new();
         for share in shares {
             let folded = guarded(|| fold(&stored.record, &share.observations));
-            let folded = folded.map(|(record, new)| {
+            let folded = folded.map(|(record, new, ignored)| {
                 let mut any = !new.is_empty();
                 if !share.answered && new.iter().any(|news| news.fact.touches_rights()) {
                     let at = now.plus(READ_BACK_AFTER_MS);
@@ -255,11 +266,15 @@ impl Records<'_> {
                     stored.look = Some(Due { at: now, why });
                     any = true;
                 }
-                any
+                match (any, ignored) {
+                    (true, _) => Taken::News,
+                    (false, true) => Taken::Ignored,
+                    (false, false) => Taken::NoNews,
+                }
             });
             news.push(folded.map_err(StoreError::from));
         }
-        if !news.iter().any(|news| matches!(news, Ok(true))) {
+        if !news.iter().any(|news| matches!(news, Ok(Taken::News))) {
             return Err(news);
         }
         stored.record.settle(self.policy, now);
@@ -298,18 +313,36 @@ fn after(record: &Record, kind: OverrideKind, now: Timestamp) -> At {
     next.max(Some(At(now, 0))).unwrap_or(At(now, 0))
 }
 
-/// The record with observations in it, and those that were news.
-fn fold(record: &Record, observations: &[Observation]) -> (Record, Vec<Observation>) {
+/// The record with observations in it, those that were news, and whether any was ignored.
+///
+/// What a browser claims is unsigned, so it makes no record, nor an invitation in one; and each time that a page is loaded again
+/// it is claimed again, which isn't worth a write.
+fn fold(record: &Record, observations: &[Observation]) -> (Record, Vec<Observation>, bool) {
     let mut record = record.clone();
     let mut news = Vec::new();
+    let mut ignored = false;
     for observation in observations {
+        if let Fact::Invitation {
+            invitation,
+            was: InvitationFact::Claim(claim),
+        } = &observation.fact
+        {
+            let Some(known) = record.facts.invitations.get(invitation) else {
+                ignored = true;
+                continue;
+            };
+            let same = |it: &&Register<_>| it.value() == claim && it.at() <= observation.at;
+            if known.claim.as_ref().filter(same).is_some() {
+                continue;
+            }
+        }
         let before = record.facts.clone();
         record = record.fold(observation);
         if record.facts != before {
             news.push(observation.clone());
         }
     }
-    (record, news)
+    (record, news, ignored)
 }
 
 fn entry(share: &Share, news: Vec<Observation>) -> HistoryEntry {
