@@ -13,7 +13,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{delete, get, post, put},
 };
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
@@ -24,7 +24,8 @@ use crate::{
     faults::Faults,
     fleet::Fleet,
     organisation::{
-        Act, ApiFault, CLIENT_ID, CLIENT_SECRET, FleetError, Level, Organisation, Refresh,
+        Act, ApiFault, CLIENT_ID, CLIENT_SECRET, FleetError, Level, Mixed, Organisation,
+        RedirectParameters, Refresh,
     },
     scenario,
     webhooks::{Outcome, Webhooks},
@@ -57,6 +58,8 @@ pub(crate) fn router(
         .route("/replay", post(replay))
         .route("/signing-key", put(set_key))
         .route("/idle", get(idle))
+        .route("/events/hold", post(hold_events))
+        .route("/events/release", post(release_events))
         .route("/invitations/{fleet_ref}", get(invitation))
         .route("/invitations/{fleet_ref}/{act}", post(fleet_acts))
         .route("/integration-requests", put(put_integration_request))
@@ -145,6 +148,16 @@ async fn idle(State(control): Shared) -> StatusCode {
     StatusCode::NO_CONTENT
 }
 
+async fn hold_events(State(control): Shared) -> StatusCode {
+    control.organisation.hold_events();
+    StatusCode::NO_CONTENT
+}
+
+async fn release_events(State(control): Shared) -> StatusCode {
+    control.organisation.release_events();
+    StatusCode::NO_CONTENT
+}
+
 async fn invitation(
     State(control): Shared,
     Path(fleet_ref): Path<String>,
@@ -223,6 +236,9 @@ async fn change_settings(State(control): Shared, body: Bytes) -> Result<StatusCo
         default_permissions,
         token_lifetime,
         token_permissions,
+        connect_url,
+        redirects,
+        mixed,
     } = read(&body)?;
     let lifetime = token_lifetime.map(std::time::Duration::try_from_secs_f64);
     let lifetime = lifetime
@@ -233,12 +249,17 @@ async fn change_settings(State(control): Shared, body: Bytes) -> Result<StatusCo
         settings.events = events.unwrap_or(settings.events);
         settings.refresh = refresh.unwrap_or(settings.refresh);
         settings.default_permissions = default_permissions.unwrap_or(settings.default_permissions);
+        settings.redirects = redirects.unwrap_or(settings.redirects);
+        settings.mixed = mixed.unwrap_or(settings.mixed);
     });
     if let Some(lifetime) = lifetime {
         organisation.set_token_lifetime(lifetime);
     }
     if let Some(permissions) = token_permissions {
         organisation.set_token_permissions(permissions);
+    }
+    if let Some(connect_url) = connect_url {
+        organisation.set_connect_url(connect_url.as_deref());
     }
     Ok(StatusCode::NO_CONTENT)
 }
@@ -253,6 +274,16 @@ struct NewSettings {
     /// Seconds.
     token_lifetime: Option<f64>,
     token_permissions: Option<BTreeSet<String>>,
+    /// Null: the simulator's own again.
+    #[serde(default, deserialize_with = "given")]
+    connect_url: Option<Option<String>>,
+    redirects: Option<RedirectParameters>,
+    mixed: Option<Mixed>,
+}
+
+/// Tells null from what is left out.
+fn given<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Option<String>>, D::Error> {
+    Deserialize::deserialize(value).map(Some)
 }
 
 #[derive(Deserialize)]

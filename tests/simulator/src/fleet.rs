@@ -44,6 +44,8 @@ pub struct Fleet {
     pub tsp_id: Uuid,
     /// The connected provider's name and slug.
     pub source_name: String,
+    /// What the magic link begins with, up to the `?`.
+    pub connect_url: String,
 }
 
 impl Fleet {
@@ -67,15 +69,13 @@ impl Fleet {
             ext_tsp_id: uuid_v7(invited_at),
             tsp_id: SAMSARA,
             source_name: "samsara".to_owned(),
+            connect_url: "https://connect.catenatelematics.com/".to_owned(),
         }
     }
 
     /// The link that the fleet opens (contract 3.1).
     pub fn magic_link(&self) -> String {
-        format!(
-            "https://connect.catenatelematics.com/?invite={}",
-            self.invitation_id
-        )
+        format!("{}?invite={}", self.connect_url, self.invitation_id)
     }
 
     /// The first of two tokens that `invitation.accepted` carries. Made up, and easy to look for in

@@ -9,6 +9,10 @@
 //! on demand ([`ApiFault`]). What happens there emits its events in the background ([`Simulator::idle`]). Fleets act by
 //! methods such as [`Simulator::accept_invitation`], or go through all of onboarding by [`Scenario::invited`].
 //!
+//! Magic links lead to its Connect, plain HTML pages at `/connect`, for people, for a WebDriver, or for a [`Browser`]. What
+//! the redirects at their end say ([`Simulator::set_redirects`]), and whether webhooks come before or after
+//! ([`Simulator::hold_events`]), can be chosen.
+//!
 //! ```no_run
 //! # async fn example() -> Result<(), simulator::Error> {
 //! use simulator::{Config, Scenario, Simulator};
@@ -27,6 +31,7 @@
 
 pub mod events;
 
+mod browser;
 mod control;
 mod delivery;
 mod envelope;
@@ -51,13 +56,14 @@ use tokio::{net::TcpListener, task::JoinHandle};
 use uuid::Uuid;
 
 pub use crate::{
+    browser::{Browser, BrowserError},
     delivery::{Delivery, gzip, headers, sign},
     envelope::{Envelope, envelope, timestamp_text, webhook_id},
     faults::Faults,
     fleet::{Fleet, TOKEN_PREFIX},
     organisation::{
-        ApiCall, ApiFault, ApiFaultKind, CLIENT_ID, CLIENT_SECRET, FleetError, Level, Refresh,
-        StoredInvitation, TOKEN_PATH,
+        ApiCall, ApiFault, ApiFaultKind, CLIENT_ID, CLIENT_SECRET, FleetError, Level, Mixed,
+        RedirectParameters, Refresh, StoredInvitation, TOKEN_PATH,
     },
     retry::RetryPolicy,
     scenario::{FleetSummary, Report, ResponseTimes, Scenario},
@@ -125,7 +131,7 @@ impl Simulator {
         let listener = TcpListener::bind(address).await.map_err(in_use)?;
         let url = format!("http://{}", listener.local_addr().map_err(in_use)?);
         let webhooks = Arc::new(Webhooks::new(target, client, signing_key));
-        let organisation = Arc::new(Organisation::new(Arc::clone(&webhooks)));
+        let organisation = Arc::new(Organisation::new(Arc::clone(&webhooks), &url));
         let router = control::router(Arc::clone(&webhooks), Arc::clone(&organisation), &url)
             .merge(organisation::router(Arc::clone(&organisation)))
             .into_make_service_with_connect_info::<Wire>();
@@ -203,7 +209,8 @@ impl Simulator {
     }
 
     /// Waits until every event that the organisation emitted is delivered or given up. Events of [`Simulator::run`] and
-    /// [`Simulator::deliver`] have ended when these return.
+    /// [`Simulator::deliver`] have ended when these return. Events that are held ([`Simulator::hold_events`]) aren't waited
+    /// for.
     pub async fn idle(&self) {
         self.organisation.idle().await;
     }
@@ -331,6 +338,36 @@ impl Simulator {
     pub fn set_refresh(&self, refresh: Refresh) {
         self.organisation
             .change_settings(|settings| settings.refresh = refresh);
+    }
+
+    /// What every magic link begins with from now on, up to the `?`: those of the API and those of the events, of old
+    /// invitations, too. The simulator's own Connect, at `/connect` of [`Simulator::url`], unless told. Nothing checks it.
+    pub fn set_connect_url(&self, connect_url: Option<&str>) {
+        self.organisation.set_connect_url(connect_url);
+    }
+
+    /// What Connect's redirects say, from now on.
+    pub fn set_redirects(&self, redirects: RedirectParameters) {
+        self.organisation
+            .change_settings(|settings| settings.redirects = redirects);
+    }
+
+    /// Which status wins if a fleet connects one provider and requests another, from now on.
+    pub fn set_mixed(&self, mixed: Mixed) {
+        self.organisation
+            .change_settings(|settings| settings.mixed = mixed);
+    }
+
+    /// Keeps the events of the organisation's changes back from now on, so that a redirect comes before its webhooks.
+    /// Events of [`Simulator::run`] and [`Simulator::deliver`] aren't held.
+    pub fn hold_events(&self) {
+        self.organisation.hold_events();
+    }
+
+    /// Sends what was held, in the order in which it happened, and holds no more. [`Simulator::idle`] waits for it from
+    /// then on.
+    pub fn release_events(&self) {
+        self.organisation.release_events();
     }
 
     /// What a new invitation asks for that omits its permissions, from now on: on every resource.

@@ -5,6 +5,7 @@
 
 mod agreements;
 mod calls;
+mod connect;
 mod errors;
 mod faults;
 mod invitations;
@@ -41,6 +42,7 @@ use uuid::Uuid;
 
 pub use self::{
     calls::ApiCall,
+    connect::{Mixed, RedirectParameters},
     faults::{ApiFault, ApiFaultKind},
     invitations::{Level, Refresh},
     token::{CLIENT_ID, CLIENT_SECRET, TOKEN_PATH},
@@ -57,12 +59,16 @@ use self::{
 use crate::{envelope::Envelope, faults::Faults, fleet::Fleet, webhooks::Webhooks, wire::Wire};
 
 /// How the organisation behaves.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Settings {
     /// Whether changes emit their events.
     pub(crate) events: bool,
     pub(crate) refresh: Refresh,
     pub(crate) default_permissions: Level,
+    /// What magic links begin with.
+    connect_url: String,
+    pub(crate) redirects: RedirectParameters,
+    pub(crate) mixed: Mixed,
 }
 
 impl Default for Settings {
@@ -71,6 +77,9 @@ impl Default for Settings {
             events: true,
             refresh: Refresh::default(),
             default_permissions: Level::default(),
+            connect_url: String::new(),
+            redirects: RedirectParameters::default(),
+            mixed: Mixed::default(),
         }
     }
 }
@@ -92,6 +101,9 @@ pub struct StoredInvitation {
     pub fleet: Fleet,
     /// As the API answers it (`InvitationRead`).
     pub read: Value,
+    /// The fleet once for each connected provider, with that connection's identifiers, to make further events with. The
+    /// identifiers of the first are those of `fleet`.
+    pub connections: Vec<Fleet>,
 }
 
 /// Why a fleet can't do what it should.
@@ -115,6 +127,8 @@ pub enum FleetError {
 
 /// The other side of the API.
 pub(crate) struct Organisation {
+    /// Its own Connect, where magic links lead unless told.
+    connect_url: String,
     webhooks: Arc<Webhooks>,
     state: Mutex<State>,
     calls: Calls,
@@ -127,10 +141,14 @@ pub(crate) struct Organisation {
 
 impl Organisation {
     /// Needs a Tokio runtime, as background deliveries do.
-    pub(crate) fn new(webhooks: Arc<Webhooks>) -> Self {
+    pub(crate) fn new(webhooks: Arc<Webhooks>, url: &str) -> Self {
+        let connect_url = format!("{url}{}", connect::PATH);
+        let mut state = State::default();
+        state.set_connect_url(&connect_url);
         Self {
+            connect_url,
             webhooks,
-            state: Mutex::default(),
+            state: Mutex::new(state),
             calls: Calls::default(),
             faults: FaultQueue::default(),
             runtime: Handle::current(),
@@ -150,6 +168,7 @@ impl Organisation {
                 expires_at: invitation.expires_at,
                 fleet: invitation.fleet.clone(),
                 read: invitation.read(),
+                connections: invitation.connections.clone(),
             })
         })
     }
@@ -252,6 +271,23 @@ impl Organisation {
         change(&mut self.state().settings);
     }
 
+    pub(crate) fn set_connect_url(&self, connect_url: Option<&str>) {
+        let connect_url = connect_url.unwrap_or(&self.connect_url);
+        self.state().set_connect_url(connect_url);
+    }
+
+    pub(crate) fn hold_events(&self) {
+        self.state().held.get_or_insert_default();
+    }
+
+    pub(crate) fn release_events(&self) {
+        let mut state = self.state();
+        let events = state.held.take().unwrap_or_default();
+        if !events.is_empty() {
+            self.emit(events);
+        }
+    }
+
     /// Waits until no event is being delivered.
     pub(crate) async fn idle(&self) {
         let mut underway = self.underway.subscribe();
@@ -267,7 +303,10 @@ impl Organisation {
         let result = act(&mut state, now);
         let events = std::mem::take(&mut state.outbox);
         if state.settings.events && !events.is_empty() {
-            self.emit(events);
+            match &mut state.held {
+                Some(held) => held.extend(events),
+                None => self.emit(events),
+            }
         }
         result
     }
@@ -403,6 +442,8 @@ pub(crate) fn router(organisation: Arc<Organisation>) -> Router {
     Router::new()
         .route("/realms/{*path}", any(answer))
         .route("/v2/{*path}", any(answer))
+        .route(connect::PATH, any(connect))
+        .route("/connect/{*path}", any(connect))
         .with_state(organisation)
 }
 
@@ -412,6 +453,16 @@ async fn answer(
     request: Request,
 ) -> Response {
     organisation.answer(request, &wire).await
+}
+
+async fn connect(Shared(organisation): Shared<Arc<Organisation>>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let body = axum::body::to_bytes(body, LONGEST_BODY).await;
+    let body = body.unwrap_or_default();
+    respond(
+        organisation.act(|state, now| connect::serve(state, &parts, &body, now)),
+        false,
+    )
 }
 
 fn too_many(retry_after_seconds: Option<u64>, retry_after: Option<&str>) -> Reply {

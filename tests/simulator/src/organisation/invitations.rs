@@ -5,10 +5,14 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use time::{Duration, OffsetDateTime};
+use uuid::Uuid;
 
-use super::request::{Request, TEXTS};
+use super::{
+    Settings,
+    request::{Request, TEXTS},
+};
 use crate::{
-    envelope::{Envelope, microsecond_text as text, uuid_v4},
+    envelope::{Envelope, microsecond_text as text, uuid_v4, uuid_v7},
     events,
     fleet::{Fleet, TOKEN_PREFIX},
 };
@@ -94,12 +98,30 @@ pub(super) struct Invitation {
     pub(super) expires_at: OffsetDateTime,
     tokens: Option<(String, String)>,
     declined: Option<(OffsetDateTime, Option<String>)>,
+    /// The fleet, once for each of its providers, with that connection's identifiers.
+    pub(super) connections: Vec<Fleet>,
+    pub(super) session: Session,
     latest: OffsetDateTime,
 }
 
+/// What the fleet has done in Connect since it opened the link: where it is sent in the end follows from it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Session {
+    pub(super) connected: bool,
+    /// The latest integration request.
+    pub(super) requested: Option<String>,
+}
+
+impl Session {
+    pub(super) fn is_empty(&self) -> bool {
+        !self.connected && self.requested.is_none()
+    }
+}
+
 impl Invitation {
-    pub(super) fn new(request: Request, default: Level, now: OffsetDateTime) -> Self {
+    pub(super) fn new(request: Request, settings: &Settings, now: OffsetDateTime) -> Self {
         let mut fleet = Fleet::new(&request.fleet_ref, now);
+        fleet.connect_url.clone_from(&settings.connect_url);
         // Fleets without a name get this one (contract 3.2).
         fleet.name = match request.text("fleet_name") {
             Some(name) => name.to_owned(),
@@ -112,13 +134,15 @@ impl Invitation {
             permissions: request
                 .permissions
                 .clone()
-                .unwrap_or_else(|| default.on_everything()),
+                .unwrap_or_else(|| settings.default_permissions.on_everything()),
             accepted_at: None,
             request,
             expires_in_hours,
             expires_at: now + Duration::hours(expires_in_hours.into()),
             tokens: None,
             declined: None,
+            connections: Vec::new(),
+            session: Session::default(),
             latest: now,
         }
     }
@@ -204,12 +228,74 @@ impl Invitation {
         self.event(events::invitation_created, at)
     }
 
-    /// The connection and what links it to the fleet.
-    pub(super) fn connect(&mut self, now: OffsetDateTime) -> [Envelope; 2] {
-        [events::connection_created, events::fleet_connection_created].map(|construct| {
+    /// A connection to the provider, and what links it to the fleet.
+    ///
+    /// To the same provider again, it is the same connection with new credentials. No event tells that (contract 6.10);
+    /// of what is inferred there, the simplest was chosen: another `fleet_connection.created`, a new link to the connection.
+    pub(super) fn connect(
+        &mut self,
+        tsp_id: Uuid,
+        source_name: &str,
+        now: OffsetDateTime,
+    ) -> Vec<Envelope> {
+        let mut connections = self.connections.iter_mut();
+        let known = connections.find(|connection| connection.tsp_id == tsp_id);
+        let constructors: &[fn(&Fleet, OffsetDateTime) -> Envelope] = match &known {
+            Some(_) => &[events::fleet_connection_created],
+            None => &[events::connection_created, events::fleet_connection_created],
+        };
+        let connection = match known {
+            Some(connection) => {
+                connection.fleet_connection_id = uuid_v7(now);
+                connection.clone()
+            }
+            None => self.another_connection(tsp_id, source_name, now),
+        };
+        let event = |construct: &fn(&Fleet, OffsetDateTime) -> Envelope| {
             let at = self.tick(now);
-            construct(&self.fleet, at).dispatched(at)
-        })
+            construct(&connection, at).dispatched(at)
+        };
+        constructors.iter().map(event).collect()
+    }
+
+    /// The first one has the identifiers that the fleet was made up with.
+    fn another_connection(
+        &mut self,
+        tsp_id: Uuid,
+        source_name: &str,
+        now: OffsetDateTime,
+    ) -> Fleet {
+        let mut connection = Fleet {
+            tsp_id,
+            source_name: source_name.to_owned(),
+            ..self.fleet.clone()
+        };
+        if self.connections.is_empty() {
+            self.fleet = connection.clone();
+        } else {
+            connection.connection_id = uuid_v7(now);
+            connection.fleet_connection_id = uuid_v7(now);
+            connection.schedule_id = uuid_v7(now);
+            connection.execution_id = uuid_v7(now);
+        }
+        self.connections.push(connection.clone());
+        connection
+    }
+
+    /// Whether the fleet may choose a provider of this source name. Whether `limit_tsps` holds names or slugs is unknown
+    /// (contract 7, row 31).
+    pub(super) fn offers(&self, source_name: &str) -> bool {
+        let limit = self.request.limit_tsps.as_ref();
+        limit.is_none_or(|names| names.iter().any(|name| name == source_name))
+    }
+
+    /// Whether the fleet may choose any provider.
+    pub(super) fn offers_all(&self) -> bool {
+        self.request.limit_tsps.is_none()
+    }
+
+    pub(super) fn redirect_url(&self, name: &str) -> Option<&str> {
+        self.request.text(name)
     }
 
     /// What happens to one fleet has distinct times, some milliseconds apart at least: ids of events keep their order.
@@ -247,7 +333,7 @@ impl Invitation {
             "pre_registration_refresh_token": self.tokens.as_ref().map(|(_, refresh)| refresh),
             "limit_tsps": self.request.limit_tsps,
             "fleet_id": fleet_id,
-            "partner_slug": "example-partner",
+            "partner_slug": PARTNER_SLUG,
             "partner_id": self.fleet.partner_id,
             "decline_reason": decline_reason,
             "declined_at": declined_at,
@@ -291,6 +377,7 @@ fn tokens() -> (String, String) {
     (token("ACCESS"), token("REFRESH"))
 }
 
+pub(super) const PARTNER_SLUG: &str = "example-partner";
 const DEFAULT_HOURS: u16 = 24;
 const UNKNOWN_OF_FLEETS: [&str; 13] = [
     "description",

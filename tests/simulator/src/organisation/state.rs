@@ -14,9 +14,9 @@ use super::{
     invitations::{Invitation, Status},
     request::Request,
     token::Tokens,
-    tsps,
+    tsps::{self, Unsupported},
 };
-use crate::envelope::{Envelope, microsecond_text};
+use crate::envelope::{Envelope, microsecond_text, uuid_v4};
 
 #[derive(Default)]
 pub(super) struct State {
@@ -30,6 +30,8 @@ pub(super) struct State {
     agreements: Vec<Agreement>,
     integration_requests: Vec<Value>,
     pub(super) outbox: Vec<Envelope>,
+    /// What waits for [`super::Organisation::release_events`], while events are held.
+    pub(super) held: Option<Vec<Envelope>>,
 }
 
 impl State {
@@ -57,7 +59,7 @@ impl State {
             }
             return Reply::ok(&invitation.read());
         }
-        let invitation = Invitation::new(request, self.settings.default_permissions, now);
+        let invitation = Invitation::new(request, &self.settings, now);
         let place = self.invitations.len();
         self.by_id.insert(invitation.fleet.invitation_id, place);
         self.by_ref
@@ -133,6 +135,22 @@ impl State {
         &self.invitations[place]
     }
 
+    pub(super) fn at_mut(&mut self, place: usize) -> &mut Invitation {
+        &mut self.invitations[place]
+    }
+
+    pub(super) fn place(&self, id: Uuid) -> Option<usize> {
+        self.by_id.get(&id).copied()
+    }
+
+    /// Every magic link begins with this from now on.
+    pub(super) fn set_connect_url(&mut self, connect_url: &str) {
+        connect_url.clone_into(&mut self.settings.connect_url);
+        for invitation in &mut self.invitations {
+            connect_url.clone_into(&mut invitation.fleet.connect_url);
+        }
+    }
+
     pub(super) fn of(&self, fleet_ref: &str) -> Option<&Invitation> {
         let &place = self.by_ref.get(fleet_ref)?;
         Some(&self.invitations[place])
@@ -171,7 +189,12 @@ impl State {
     pub(super) fn carry_on(&mut self, place: usize, now: OffsetDateTime) -> Vec<Envelope> {
         let mut events = vec![self.view(place, now)];
         events.extend(self.accept(place, now));
-        events.extend(self.invitations[place].connect(now));
+        let invitation = &mut self.invitations[place];
+        let (tsp_id, source_name) = (
+            invitation.fleet.tsp_id,
+            invitation.fleet.source_name.clone(),
+        );
+        events.extend(invitation.connect(tsp_id, &source_name, now));
         events
     }
 
@@ -279,6 +302,42 @@ impl State {
             .collect()
     }
 
+    /// The fleet's request for this provider, one per provider. Answers its id.
+    pub(super) fn request_integration(
+        &mut self,
+        place: usize,
+        provider: &Unsupported,
+        contact: Contact<'_>,
+        now: OffsetDateTime,
+    ) -> String {
+        let fleet = &self.invitations[place].fleet;
+        let of_fleet = self.integration_requests(None, Some(&fleet.fleet_ref));
+        let same = of_fleet
+            .iter()
+            .find(|request| request["ext_tsp_id"] == provider.id);
+        let id = match same {
+            Some(request) => request["id"].clone(),
+            None if of_fleet.is_empty() => json!(fleet.integration_request_id),
+            None => json!(uuid_v4()),
+        };
+        let fields = [
+            ("id", id),
+            ("fleet_ref", json!(fleet.fleet_ref)),
+            ("ext_tsp_id", json!(provider.id)),
+            ("ext_tsp_name", json!(provider.name)),
+            (
+                "ext_tsp_compliance_status",
+                json!(provider.compliance_status),
+            ),
+            ("fleet_contact_name", json!(contact.name)),
+            ("fleet_contact_notes", json!(contact.notes)),
+        ];
+        let fields = fields.map(|(name, value)| (name.to_owned(), value));
+        let request = self.put_integration_request(fields.into_iter().collect(), now);
+        let request = request.expect("it has an id");
+        request["id"].as_str().unwrap_or_default().to_owned()
+    }
+
     /// Adds a request or changes the one with the same id. What a new one leaves out comes from the fleet that it names.
     pub(super) fn put_integration_request(
         &mut self,
@@ -309,6 +368,13 @@ impl State {
         }
         Ok(request)
     }
+}
+
+/// What the fleet writes about its request for a provider.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Contact<'a> {
+    pub(super) name: Option<&'a str>,
+    pub(super) notes: Option<&'a str>,
 }
 
 fn new_integration_request(invitation: &Invitation, now: OffsetDateTime) -> Value {

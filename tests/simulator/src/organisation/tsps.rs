@@ -28,6 +28,48 @@ pub(super) fn list_external(query: &Query) -> Vec<Value> {
         .collect()
 }
 
+/// A provider that a fleet can connect.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Supported {
+    pub(super) id: &'static str,
+    pub(super) name: &'static str,
+    pub(super) slug: &'static str,
+    pub(super) source_name: &'static str,
+}
+
+pub(super) fn supported() -> impl Iterator<Item = Supported> {
+    TSPS.iter()
+        .map(|&(id, name, slug, source_name, _)| Supported {
+            id,
+            name,
+            slug,
+            source_name,
+        })
+}
+
+/// A provider of the external registry that a fleet can only request.
+#[derive(Clone, Debug)]
+pub(super) struct Unsupported {
+    pub(super) id: &'static str,
+    pub(super) name: &'static str,
+    /// For paths: the registry has none.
+    pub(super) slug: String,
+    pub(super) compliance_status: &'static str,
+}
+
+pub(super) fn unsupported() -> impl Iterator<Item = Unsupported> {
+    let is_supported = |id: &str| TSPS.iter().any(|(.., ext_tsp_id)| *ext_tsp_id == Some(id));
+    EXTERNAL
+        .iter()
+        .filter(move |(id, ..)| !is_supported(id))
+        .map(|&(id, name, compliance_status)| Unsupported {
+            id,
+            name,
+            slug: name.to_lowercase().replace(' ', "-"),
+            compliance_status,
+        })
+}
+
 fn all() -> Vec<Value> {
     TSPS.iter().map(tsp).collect()
 }

@@ -30,7 +30,7 @@ async fn invitation_is_created_as_documented() {
     }
     assert_eq!(read["partner_provided_fleet_name"], "Acme Trucking");
     let id = read["id"].as_str().unwrap();
-    let link = format!("https://connect.catenatelematics.com/?invite={id}");
+    let link = partner.url(&format!("/connect?invite={id}"));
     assert_eq!(read["magic_link"], link);
     let hours = (at(&read["expires_at"]) - at(&read["created_at"])).whole_hours();
     assert_eq!(hours, 168);

@@ -3,6 +3,7 @@
 
 mod partner;
 
+mod connect;
 mod control;
 mod events;
 mod faults;
