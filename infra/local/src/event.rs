@@ -2,7 +2,9 @@
 //! function's answer becomes a response. Pure, so that tests build the very events that the
 //! gateway sends.
 
-use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, COOKIE, HOST, SET_COOKIE, USER_AGENT};
+use axum::http::header::{
+    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, SET_COOKIE, USER_AGENT,
+};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -168,6 +170,16 @@ pub fn response(answer: &Value) -> Option<Response> {
         headers,
         body,
     })
+}
+
+impl Response {
+    /// The answer to the same request by `HEAD`: its headers, with the length that the body would have.
+    pub fn without_body(mut self) -> Self {
+        let length = HeaderValue::from(self.body.len());
+        self.headers.insert(CONTENT_LENGTH, length);
+        self.body.clear();
+        self
+    }
 }
 
 /// An answer of the gateway's own.
@@ -484,6 +496,16 @@ mod tests {
     }
 
     #[test]
+    fn head_keeps_the_headers_and_the_length() {
+        let answer = json!({"statusCode": 404, "headers": {"etag": "x"}, "body": "hello"});
+        let response = response(&answer).unwrap().without_body();
+        assert_eq!(response.status, StatusCode::NOT_FOUND);
+        assert_eq!(response.headers["etag"], "x");
+        assert_eq!(response.headers["content-length"], "5");
+        assert_eq!(response.body, b"");
+    }
+
+    #[test]
     fn an_answer_without_status_is_the_body() {
         let response = response(&json!({"a": 1})).unwrap();
         assert_eq!(response.status, StatusCode::OK);
@@ -545,6 +567,10 @@ mod tests {
         );
         assert_eq!(found(Method::POST, "/a"), same("$default", ""));
         assert_eq!(route(["GET /a"], &Method::GET, "/a/b"), None);
+        // Nobody answers HEAD for GET's sake.
+        assert_eq!(route(["GET /a"], &Method::HEAD, "/a"), None);
+        let head = route(["GET /a", "HEAD /a"], &Method::HEAD, "/a");
+        assert_eq!(head, Some(("HEAD /a", vec![])));
         assert_eq!(route(["GET /a"], &Method::POST, "/a"), None);
     }
 }

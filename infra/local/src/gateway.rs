@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request as HttpRequest, State};
-use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
 use futures_util::StreamExt;
 use serde_json::Value;
 use time::OffsetDateTime;
@@ -86,7 +86,12 @@ async fn serve(
     request: HttpRequest,
 ) -> axum::response::Response {
     let request_id = Uuid::new_v4().to_string();
+    let is_head = request.method() == Method::HEAD;
     let answer = answer(&shared, client, request, &request_id).await;
+    let answer = match is_head {
+        true => answer.without_body(),
+        false => answer,
+    };
     let mut response = axum::response::Response::new(Body::from(answer.body));
     *response.status_mut() = answer.status;
     *response.headers_mut() = answer.headers;
@@ -199,16 +204,102 @@ const INTEGRATION_TIMEOUT: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
+
+    use axum::body::Bytes;
+    use serde_json::json;
+
     use super::*;
+
+    /// A function that answers with the event's method, route and cookies.
+    async fn function() -> (String, JoinHandle<()>) {
+        let echo = async |event: Bytes| {
+            let event: Value = serde_json::from_slice(&event).unwrap();
+            let method = &event["requestContext"]["http"]["method"];
+            let answer = json!({
+                "statusCode": 200,
+                "headers": {"x-method": method, "x-route": event["routeKey"]},
+                "cookies": event["cookies"],
+                "body": "hello",
+            });
+            answer.to_string()
+        };
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let service = Router::new().fallback(echo);
+        let task = tokio::spawn(async move { axum::serve(listener, service).await.unwrap() });
+        (url, task)
+    }
+
+    fn target(key: &str, invoke_url: &str) -> Target {
+        Target {
+            key: key.to_owned(),
+            invoke_url: invoke_url.to_owned(),
+            authorization: Authorization::None,
+        }
+    }
+
+    /// What comes over the wire until the gateway hangs up.
+    async fn exchanged(gateway: &Gateway, request: &str) -> String {
+        let address = gateway.address;
+        let request = format!("{request}\r\nHost: x\r\nConnection: close\r\n\r\n");
+        let exchange = move || {
+            let mut stream = TcpStream::connect(address).unwrap();
+            stream.write_all(request.as_bytes()).unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).unwrap();
+            answer
+        };
+        tokio::task::spawn_blocking(exchange).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn head_is_a_route_of_its_own_and_is_answered_without_a_body() {
+        let (url, _function) = function().await;
+        let keys = [
+            "GET /connect/{link}",
+            "HEAD /connect/{link}",
+            "GET /assets/{file}",
+        ];
+        let targets = keys.map(|key| target(key, &url)).to_vec();
+        let gateway = Gateway::start(None, targets).await.unwrap();
+        let got = exchanged(&gateway, "GET /connect/x HTTP/1.1").await;
+        assert!(got.contains("x-route: GET /connect/{link}\r\n"), "{got}");
+        assert!(got.ends_with("\r\n\r\nhello"), "{got}");
+        let head = exchanged(&gateway, "HEAD /connect/x HTTP/1.1").await;
+        assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+        for line in [
+            "x-route: HEAD /connect/{link}",
+            "x-method: HEAD",
+            "content-length: 5",
+        ] {
+            assert!(head.contains(&format!("{line}\r\n")), "{line}: {head}");
+        }
+        assert!(head.ends_with("\r\n\r\n"), "{head}");
+        let none = exchanged(&gateway, "HEAD /assets/x HTTP/1.1").await;
+        assert!(
+            none.starts_with("HTTP/1.1 404 ") && none.ends_with("\r\n\r\n"),
+            "{none}"
+        );
+    }
+
+    #[tokio::test]
+    async fn cookies_go_in_and_come_out_one_by_one() {
+        let (url, _function) = function().await;
+        let gateway = Gateway::start(None, vec![target("GET /", &url)])
+            .await
+            .unwrap();
+        let answer = exchanged(&gateway, "GET / HTTP/1.1\r\nCookie: a=1; b=2").await;
+        for line in ["set-cookie: a=1", "set-cookie: b=2"] {
+            assert!(answer.contains(&format!("{line}\r\n")), "{line}: {answer}");
+        }
+    }
 
     #[tokio::test]
     async fn what_no_function_answers_the_gateway_answers_as_aws_does() {
-        let target = Target {
-            key: "POST /webhooks/catena".to_owned(),
-            // Nobody listens there.
-            invoke_url: "http://127.0.0.1:9/".to_owned(),
-            authorization: Authorization::None,
-        };
+        // Nobody listens there.
+        let target = target("POST /webhooks/catena", "http://127.0.0.1:9/");
         let gateway = Gateway::start(None, vec![target]).await.unwrap();
         let http = aws::client().unwrap();
         let post = async |path: &str, body: Vec<u8>| {

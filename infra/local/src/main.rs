@@ -96,6 +96,7 @@ async fn wait(stack: &Stack) {
     println!(
         r#"
 webhook    {webhook}
+pages      {pages}  (where fleets' links lead)
 API        {api}  (sign with `curl --aws-sigv4 aws:amz:us-east-1:execute-api --user test:test`)
 simulator  {simulator}  (GET it for what it can do)
 local AWS  {aws}
@@ -110,12 +111,17 @@ A webhook by hand (in another terminal, in this folder):
   gzip -c "$body" | curl -is {webhook} --data-binary @- -H 'Content-Type: application/json' \
     -H 'Content-Encoding: gzip' -H "X-Catena-Timestamp: $at" -H "X-Catena-Signature: $signature"
 
+A fleet's pages: PUT an invitation, open its link (`link.url` in the answer):
+  curl -s --aws-sigv4 aws:amz:us-east-1:execute-api --user test:test -X PUT {api}/fleets/FLEET-42/invitation \
+    -H 'Content-Type: application/json' --data '{{"fleet_name":"Acme Trucking"}}'
+
 What became of it:
   {kingpin} --local {stack_json} fleet explain FLEET-42
 
 Ctrl-C ends it."#,
         kingpin = Options::default().binaries.join("kingpin").display(),
         webhook = stack.webhook_url(),
+        pages = stack.url(""),
         api = stack.url(""),
         simulator = stack.simulator.url(),
         aws = stack.aws.endpoint(),

@@ -135,6 +135,9 @@ impl Stack {
                 url(simulator_port) + simulator::TOKEN_PATH,
             ),
             ("PublicBaseUrl", url(gateway_port)),
+            ("ConnectOrigins", url(simulator_port)),
+            ("PartnerName", "Example Freight".to_owned()),
+            ("PartnerContact", "onboarding@example.com".to_owned()),
         ] {
             if template.has_parameter(name) {
                 parameters.entry(name.to_owned()).or_insert(value);
@@ -304,6 +307,7 @@ impl Stack {
         let document = json!({
             "webhook_url": self.webhook_url,
             "partner_api_url": self.url(""),
+            "public_url": self.deployment.output("PublicUrl")?,
             "simulator_url": self.simulator.url(),
             "aws_endpoint_url": self.aws.endpoint(),
             "region": aws::REGION,

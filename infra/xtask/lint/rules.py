@@ -16,12 +16,40 @@ from findings import Finding, report
 Resources = dict[str, dict]
 
 # What README.md promises, in seconds. Catena hangs up on webhook-ingest after 3.
-TIMEOUTS = {"webhook-ingest": 3, "event-processor": 30, "partner-api": 29}
+TIMEOUTS = {"webhook-ingest": 3, "event-processor": 30, "partner-api": 29, "redirect": 10, "link-opener": 29}
 
 # Routes that are open to the internet on purpose, and what proves who calls instead. Every other route asks for IAM.
 OPEN_ROUTES = {
     "POST /webhooks/catena": "the signature of the body",
+    "GET /connect/{link}": "the link in the path",
+    "HEAD /connect/{link}": "the link in the path",
+    "POST /connect/{link}/open": "the link in the path",
+    "GET /connect/{link}/open": "nothing: it leads to the link's page",
+    "GET /return/{token}/success": "the return token's MAC",
+    "GET /return/{token}/failure": "the return token's MAC",
+    "GET /return/{token}": "the return token's MAC",
+    "HEAD /return/{token}": "the return token's MAC",
+    "GET /return/{token}/status": "the return token's MAC",
+    "GET /assets/{file}": "nothing, which a logo doesn't need",
 }
+
+# The only open route whose caller takes a refusal for an answer.
+WEBHOOK_ROUTE = "POST /webhooks/catena"
+
+# Throttles that a route has of its own, because each request may call Catena.
+OWN_THROTTLES = {"POST /connect/{link}/open"}
+THROTTLES = ("ThrottlingBurstLimit", "ThrottlingRateLimit")
+
+# Who may read the secrets that open something at Catena or prove what Catena says. Functions that anybody may call have no place here,
+# but for link-opener, which calls Catena when a button is pressed.
+SECRET_READERS = {
+    "CatenaSecret": {"partner-api", "link-opener"},
+    "KeyringSecret": {"webhook-ingest"},
+    "ReturnKeySecret": {"partner-api", "redirect", "link-opener"},
+}
+
+# Functions that only read the table, and the attributes that each may read. `secret` opens a fleet's tokens at Catena.
+READERS = {"redirect": {"pk", "sk", "schema", "version", "facts", "decisions", "look", "fleet_ref", "invitation"}}
 
 # What an access log may hold. Paths and query strings carry tokens or what strangers write.
 ACCESS_LOG_VARIABLES = {
@@ -113,19 +141,49 @@ def data_outlives_the_stack(resources: Resources) -> Iterator[Finding]:
 
 def nothing_refuses_deliveries(resources: Resources) -> Iterator[Finding]:
     because = "Catena takes 429 and 403 as delivered, so each one is an event lost: remove it"
-    for name, properties in of_type(resources, "AWS::ApiGatewayV2::Stage"):
-        settings = [properties.get("DefaultRouteSettings", {}), *properties.get("RouteSettings", {}).values()]
-        for key in sorted({key for setting in settings for key in setting if key.startswith("Throttling")}):
-            yield Finding(name, key, f"throttles webhooks. {because}")
-    for name, _ in of_type(resources, "AWS::WAFv2::WebACLAssociation"):
-        yield Finding(name, "", f"puts a web application firewall before an API. {because}")
+    apis = {target(route.get("ApiId")) for _, route in of_type(resources, ROUTE) if route.get("RouteKey") == WEBHOOK_ROUTE}
+    if not apis:
+        yield Finding("", "", f"no route is called {WEBHOOK_ROUTE}: Catena delivers nowhere")
+    stages = {name for name, stage in of_type(resources, STAGE) if target(stage.get("ApiId")) in apis}
+    for name, properties in of_type(resources, STAGE):
+        if name in stages:
+            for key in sorted({key for setting in route_settings(properties) for key in setting if key.startswith("Throttling")}):
+                yield Finding(name, key, f"throttles webhooks. {because}")
+    for name, properties in of_type(resources, "AWS::WAFv2::WebACLAssociation"):
+        if (apis | stages) & references(properties.get("ResourceArn")):
+            yield Finding(name, "", f"puts a web application firewall before webhooks. {because}")
     for name, properties in of_type(resources, "AWS::Lambda::Function"):
         if binary(resources[name]) == "webhook-ingest" and "ReservedConcurrentExecutions" in properties:
             yield Finding(name, "ReservedConcurrentExecutions", f"limits webhooks. {because}")
 
 
+def strangers_are_throttled(resources: Resources) -> Iterator[Finding]:
+    public = [route for _, route in of_type(resources, ROUTE) if route.get("RouteKey") in OPEN_ROUTES.keys() - {WEBHOOK_ROUTE}]
+    apis = {target(route.get("ApiId")) for route in public}
+    for name, properties in of_type(resources, STAGE):
+        if target(properties.get("ApiId")) not in apis:
+            continue
+        default = properties.get("DefaultRouteSettings", {})
+        for key in THROTTLES:
+            if not default.get(key):
+                yield Finding(name, "DefaultRouteSettings", f"lacks {key}: strangers could use up what the account's other functions need")
+        for route in sorted(OWN_THROTTLES):
+            settings = properties.get("RouteSettings", {}).get(route, {})
+            for key in THROTTLES:
+                if not settings.get(key):
+                    yield Finding(name, "RouteSettings", f"lacks {key} of {route}: strangers could use up what Catena lets us ask")
+        # API Gateway refuses settings of a route that doesn't exist yet.
+        keys = {route.get("RouteKey"): id for id, route in of_type(resources, ROUTE)}
+        first = as_list(resources[name].get("DependsOn", []))
+        for route in sorted(properties.get("RouteSettings", {})):
+            if route not in keys:
+                yield Finding(name, "RouteSettings", f"{route} is no route of this template")
+            elif keys[route] not in first:
+                yield Finding(name, "DependsOn", f"lacks {keys[route]}: the settings of {route} are refused until it exists")
+
+
 def routes_are_authorised(resources: Resources) -> Iterator[Finding]:
-    for name, properties in of_type(resources, "AWS::ApiGatewayV2::Route"):
+    for name, properties in of_type(resources, ROUTE):
         key = properties.get("RouteKey")
         authorization = properties.get("AuthorizationType")
         if key in OPEN_ROUTES:
@@ -142,7 +200,7 @@ def routes_are_authorised(resources: Resources) -> Iterator[Finding]:
 
 
 def access_logs_hold_no_urls(resources: Resources) -> Iterator[Finding]:
-    for name, properties in of_type(resources, "AWS::ApiGatewayV2::Stage"):
+    for name, properties in of_type(resources, STAGE):
         settings = properties.get("AccessLogSettings")
         if not settings:
             yield Finding(name, "AccessLogSettings", "missing: without an access log nobody sees what was refused")
@@ -193,6 +251,31 @@ def rights_are_spelled_out(resources: Resources) -> Iterator[Finding]:
             yield Finding(name, "Principal", "lets others call the function: name the service, and in SourceArn what of it may call")
 
 
+def secrets_are_for_those_who_need_them(resources: Resources) -> Iterator[Finding]:
+    for name, package, statement in statements(resources):
+        actions = as_list(statement.get("Action", []))
+        if any(action.startswith("secretsmanager:") for action in actions):
+            for secret in sorted(references(statement.get("Resource"))):
+                readers = SECRET_READERS.get(secret, set())
+                if package not in readers:
+                    yield Finding(name, "Resource", f"lets {package} read {secret}, which is for {', '.join(sorted(readers)) or 'nobody'}")
+
+
+def pages_change_nothing(resources: Resources) -> Iterator[Finding]:
+    for name, package, statement in statements(resources):
+        if package not in READERS:
+            continue
+        actions = [action for action in as_list(statement.get("Action", [])) if action.startswith("dynamodb:")]
+        for action in sorted(set(actions) - {"dynamodb:BatchGetItem"}):
+            yield Finding(name, "Action", f"{action}: {package} may read items by their keys, and nothing else")
+        condition = statement.get("Condition", {})
+        allowed = condition.get("ForAllValues:StringEquals", {}).get("dynamodb:Attributes", [])
+        select = condition.get("StringEquals", {}).get("dynamodb:Select")
+        # Without the second, a request that names no attributes meets the first and is given all of them.
+        if actions and (set(as_list(allowed)) != READERS[package] or select != "SPECIFIC_ATTRIBUTES"):
+            yield Finding(name, "Condition", f"must let {package} read these attributes alone: {', '.join(sorted(READERS[package]))}")
+
+
 def two_stacks_fit_in_an_account(resources: Resources) -> Iterator[Finding]:
     for name, resource in resources.items():
         for key in sorted(NAMES & resource.get("Properties", {}).keys()):
@@ -208,10 +291,13 @@ RULES = [
     queues_keep_and_encrypt,
     data_outlives_the_stack,
     nothing_refuses_deliveries,
+    strangers_are_throttled,
     routes_are_authorised,
     access_logs_hold_no_urls,
     settings_hold_no_secrets,
     rights_are_spelled_out,
+    secrets_are_for_those_who_need_them,
+    pages_change_nothing,
     two_stacks_fit_in_an_account,
 ]
 
@@ -223,6 +309,35 @@ def findings(translated: Path) -> list[Finding]:
 
 def of_type(resources: Resources, kind: str) -> list[tuple[str, dict]]:
     return [(name, resource.get("Properties", {})) for name, resource in resources.items() if resource["Type"] == kind]
+
+
+def statements(resources: Resources) -> Iterator[tuple[str, str, dict]]:
+    """The statements of each function's role: the role, the function's package, the statement."""
+    packages = {target(f.get("Role")): binary(resources[name]) for name, f in of_type(resources, "AWS::Lambda::Function")}
+    for name, properties in of_type(resources, "AWS::IAM::Role"):
+        for policy in properties.get("Policies", []):
+            for statement in as_list(policy["PolicyDocument"]["Statement"]):
+                yield name, packages.get(name, ""), statement
+
+
+def route_settings(stage: dict) -> list[dict]:
+    return [stage.get("DefaultRouteSettings", {}), *stage.get("RouteSettings", {}).values()]
+
+
+def references(value) -> set[str]:
+    """All logical ids in a value: of `!Ref`, `!GetAtt` and `!Sub`."""
+    match value:
+        case {"Ref": name}:
+            return {name}
+        case {"Fn::GetAtt": [name, *_]}:
+            return {name}
+        case {"Fn::Sub": str(text)}:
+            return set(re.findall(r"\$\{([A-Za-z0-9]+)[.}]", text))
+        case dict():
+            return set().union(*map(references, value.values()))
+        case list():
+            return set().union(*map(references, value))
+    return set()
 
 
 def target(reference) -> str:
@@ -244,6 +359,8 @@ def as_list(value) -> list:
     return value if isinstance(value, list) else [value]
 
 
+ROUTE = "AWS::ApiGatewayV2::Route"
+STAGE = "AWS::ApiGatewayV2::Stage"
 DAY = 24 * 60 * 60
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -24,6 +24,27 @@ class Mistake:
     named: str  # must be part of what the step says
 
 
+FIREWALL = """  WebhookFirewall:
+    Type: AWS::WAFv2::WebACLAssociation
+    Properties:
+      ResourceArn: !Sub arn:${AWS::Partition}:apigateway:${AWS::Region}::/apis/${WebhookApi}/stages/${WebhookStage}
+      WebACLArn: arn:aws:wafv2:us-east-1:111111111111:regional/webacl/some/thing
+
+  WebhookStage:
+"""
+
+# As redirect's role has them: the statement before tells them apart from those of other roles.
+READS_RETURN_KEYS = """                Resource: !GetAtt EventsQueue.Arn
+              - Sid: ReadReturnKeys
+                Effect: Allow
+                Action: secretsmanager:GetSecretValue
+                Resource: !Ref ReturnKeySecret
+"""
+READS_PAGES = """              - Sid: ReadWhatPagesShow
+                Effect: Allow
+                Action: dynamodb:BatchGetItem
+"""
+
 MISTAKES = [
     Mistake("wrong property of a function", "translate", "      Timeout: 30\n", "      TimeOut: 30\n", "TimeOut"),
     Mistake("wrong !GetAtt in a function", "cfn-lint", "!GetAtt EventProcessorRole.Arn", "!GetAtt EventProcessorRole.ARN", "'ARN' is not one of"),
@@ -39,6 +60,19 @@ MISTAKES = [
     Mistake("unencrypted queue", "rules", "      SqsManagedSseEnabled: true\n", "", "SqsManagedSseEnabled: must be true"),
     Mistake("table deleted with the stack", "rules", "DeletionPolicy: Retain", "DeletionPolicy: Delete", "Table.DeletionPolicy: DeletionPolicy must be Retain"),
     Mistake("throttled stage", "rules", "AutoDeploy: true", "AutoDeploy: true\n      DefaultRouteSettings: {ThrottlingRateLimit: 50}", "WebhookStage.ThrottlingRateLimit: throttles webhooks"),
+    Mistake("throttled webhook route", "rules", "AutoDeploy: true", "AutoDeploy: true\n      RouteSettings: {POST /webhooks/catena: {ThrottlingBurstLimit: 50}}", "WebhookStage.ThrottlingBurstLimit: throttles webhooks"),
+    Mistake("firewall before webhooks", "rules", "  WebhookStage:\n", FIREWALL, "WebhookFirewall: puts a web application firewall before webhooks"),
+    Mistake("limited webhooks", "rules", "      MemorySize: 512\n", "      MemorySize: 512\n      ReservedConcurrentExecutions: 5\n", "WebhookIngestFunction.ReservedConcurrentExecutions: limits webhooks"),
+    Mistake("webhook's route renamed", "rules", "RouteKey: POST /webhooks/catena", "RouteKey: POST /webhooks/catenas", "no route is called POST /webhooks/catena"),
+    Mistake("public API without throttle", "rules", "      DefaultRouteSettings:\n", "      X:\n", "PublicStage.DefaultRouteSettings: lacks ThrottlingBurstLimit"),
+    Mistake("public API with half a throttle", "rules", "        ThrottlingRateLimit: !Ref PublicRateLimit\n", "", "PublicStage.DefaultRouteSettings: lacks ThrottlingRateLimit"),
+    Mistake("pressed button without throttle", "rules", "          ThrottlingRateLimit: !Ref OpenRateLimit\n", "", "lacks ThrottlingRateLimit of POST /connect/{link}/open"),
+    Mistake("throttle of an unknown route", "rules", "        POST /connect/{link}/open:\n", "        POST /connect/{link}/opens:\n", "POST /connect/{link}/opens is no route of this template"),
+    Mistake("throttle before its route", "rules", "    DependsOn: [OpenLinkRoute]\n", "", "PublicStage.DependsOn: lacks OpenLinkRoute"),
+    Mistake("pages that read Catena's credentials", "rules", READS_RETURN_KEYS, READS_RETURN_KEYS.replace("ReturnKeySecret", "CatenaSecret"), "RedirectRole.Resource: lets redirect read CatenaSecret"),
+    Mistake("pages that write the table", "rules", READS_PAGES, READS_PAGES.replace("BatchGetItem", "PutItem"), "RedirectRole.Action: dynamodb:PutItem"),
+    Mistake("pages that read an invitation's secret", "rules", "fleet_ref, invitation]", "fleet_ref, invitation, secret]", "RedirectRole.Condition: must let redirect read these attributes alone"),
+    Mistake("pages that read whole items", "rules", "                    dynamodb:Select: SPECIFIC_ATTRIBUTES\n", "                    dynamodb:Select: ALL_ATTRIBUTES\n", "RedirectRole.Condition: must let redirect read"),
     Mistake("route open to everybody", "rules", "      AuthorizationType: AWS_IAM\n", "      AuthorizationType: NONE\n", "PutInvitationRoute.AuthorizationType: PUT /fleets/{fleet_ref}/invitation is open"),
     Mistake("route without authorisation", "rules", "      AuthorizationType: AWS_IAM\n", "", "PutInvitationRoute.AuthorizationType: PUT /fleets/{fleet_ref}/invitation is open"),
     Mistake("path in the access log", "rules", "$context.routeKey", "$context.path", "$context.path isn't among"),

@@ -94,7 +94,10 @@ fn test(arguments: &[String]) -> Result<(), Error> {
     if arguments.iter().any(|argument| argument == EXHAUSTIVE) {
         return exhaustive(arguments);
     }
-    let mut tests = built_tests(&["--no-fail-fast"])?;
+    let Tests {
+        command: mut tests,
+        skipped,
+    } = built_tests(&["--no-fail-fast"])?;
     tests.args(arguments);
     let start = Instant::now();
     let mut sum = Sum::default();
@@ -103,6 +106,9 @@ fn test(arguments: &[String]) -> Result<(), Error> {
         |line| sum.add(line),
         "see the failed tests above",
     );
+    if let Some(skipped) = skipped {
+        println!("\n{skipped}");
+    }
     println!("\nin {} s", start.elapsed().as_secs());
     println!("{} passed, {} failed", sum.passed, sum.failed);
     passed
@@ -115,7 +121,7 @@ fn exhaustive(arguments: &[String]) -> Result<(), Error> {
             "`test {EXHAUSTIVE}` takes no other argument."
         )));
     }
-    let mut tests = built_tests(&["--test", "end-to-end"])?;
+    let mut tests = built_tests(&["--test", "end-to-end"])?.command;
     tests
         .args(["--", "orders::", "--nocapture"])
         .env("KINGPIN_EXHAUSTIVE", "1");
@@ -131,17 +137,32 @@ fn drill(arguments: &[String]) -> Result<(), Error> {
             return Err(Error::new(format!("`drill` takes one name: {names}.")));
         }
     };
-    let mut tests = built_tests(&["--test", "end-to-end"])?;
+    let mut tests = built_tests(&["--test", "end-to-end"])?.command;
     tests
         .args(["--", "--exact", &format!("drills::{name}"), "--nocapture"])
         .env("KINGPIN_DRILL", "long");
     step::followed(&mut tests, |_| {}, "see what the drill says above")
 }
 
+/// Tests that are ready to run.
+struct Tests {
+    command: Command,
+    /// What this machine can't test, and how it could.
+    skipped: Option<String>,
+}
+
 /// `cargo test` of the workspace, with everything built that its tests run.
-fn built_tests(options: &[&str]) -> Result<Command, Error> {
+fn built_tests(options: &[&str]) -> Result<Tests, Error> {
     tools::venv("local")?;
     tools::venv("api")?;
+    let browser = tools::browser()?;
+    let skipped = browser.is_none().then(|| {
+        let advice = tools::GET_BROWSER;
+        format!("!!! NO BROWSER HERE: the tests of pages in a browser are SKIPPED.\n!!! To run them, {advice}.")
+    });
+    if let Some(skipped) = &skipped {
+        println!("\n{skipped}\n");
+    }
     step::run(
         "build",
         // With the functions' binaries, which `cargo test` alone would leave as they are.
@@ -153,7 +174,22 @@ fn built_tests(options: &[&str]) -> Result<Command, Error> {
         .args(["test", "--workspace"])
         .args(options)
         .env("KINGPIN_TOOLS", tools::folder());
-    Ok(tests)
+    let variables = ["KINGPIN_CHROME", "KINGPIN_CHROMEDRIVER", "KINGPIN_AXE"];
+    match browser {
+        Some(it) => tests.envs(
+            variables
+                .into_iter()
+                .zip([it.chrome, it.chromedriver, it.axe]),
+        ),
+        // Whoever set them by hand has been told that nothing is tested.
+        None => variables
+            .into_iter()
+            .fold(&mut tests, |tests, name| tests.env_remove(name)),
+    };
+    Ok(Tests {
+        command: tests,
+        skipped,
+    })
 }
 
 /// The functions in `tests/end-to-end/src/drills.rs`.
@@ -227,7 +263,8 @@ cargo xtask <command>
   package  build and package the functions for AWS
              --arch ARCH          arm64 (the default) or x86_64
 
-Tools other than cargo's are installed below target/tools.
+Tools other than cargo's are installed below target/tools. Only the browser that `test` looks at pages
+with is the machine's: CHROME and CHROMEDRIVER say where, if the search path doesn't.
 ";
 
 #[cfg(test)]
