@@ -25,6 +25,9 @@ pub(crate) const KEY: &str = "local-signing-key-of-the-tests";
 pub(crate) const SECRET: &str = "keyring";
 pub(crate) const TABLE: &str = "table";
 const CATENA_SECRET: &str = "catena";
+const RETURN_SECRET: &str = "return-keys";
+/// The key of return tokens that a backend starts with.
+pub(crate) const RETURN_KEY: &str = "local-key-of-return-tokens-of-the-tests";
 
 pub(crate) struct Backend {
     pub(crate) aws: Aws,
@@ -77,19 +80,22 @@ impl Backend {
             "client_secret": simulator::CLIENT_SECRET,
         });
         let catena = json!({ "Name": CATENA_SECRET, "SecretString": credentials.to_string() });
-        for secret in [secret, catena] {
+        let keys = json!({ "version": 1, "current": RETURN_KEY }).to_string();
+        let returning = json!({ "Name": RETURN_SECRET, "SecretString": keys });
+        for secret in [secret, catena, returning] {
             let made = backend.aws.secrets_manager("CreateSecret", secret).await;
             made.unwrap();
         }
         backend
     }
 
-    /// The settings of both functions, as the template would give them.
+    /// The settings that functions share, as the template would give them.
     pub(crate) fn settings(&self) -> Vec<(String, String)> {
         let mut settings: Vec<_> = Wire::environment(&self.lane).into_iter().collect();
         for (name, value) in [
             ("EVENTS_QUEUE_URL", self.queue_url.as_str()),
             ("KEYRING_SECRET_ID", SECRET),
+            ("RETURN_SECRET_ID", RETURN_SECRET),
             ("TABLE_NAME", TABLE),
         ] {
             settings.push((name.to_owned(), value.to_owned()));
@@ -143,6 +149,39 @@ impl Backend {
         let lane = settings.iter().find(|(name, _)| *name == "LANE");
         let lane = lane.map_or("partner-api", |(_, lane)| lane);
         self.function_on(lane, "partner-api", &all).await
+    }
+
+    /// Starts the binary that shows the fleets' pages, on a lane of its own called `redirect`.
+    pub(crate) async fn redirect(&self, connect: &str, settings: &[(&str, &str)]) -> Function {
+        let mut all = Self::of_pages(connect);
+        all.extend(settings);
+        self.function_on("redirect", "redirect", &all).await
+    }
+
+    /// Starts the binary that opens links, on a lane of its own called `link-opener`, against a simulator of Catena.
+    pub(crate) async fn link_opener(&self, catena: &str, settings: &[(&str, &str)]) -> Function {
+        let token_url = format!("{catena}{}", simulator::TOKEN_PATH);
+        let mut all = Self::of_pages(catena);
+        all.extend([
+            ("CATENA_API_URL", catena),
+            ("CATENA_TOKEN_URL", &token_url),
+            ("CATENA_SECRET_ID", CATENA_SECRET),
+        ]);
+        all.extend(settings);
+        self.function_on("link-opener", "link-opener", &all).await
+    }
+
+    /// What both functions that fleets meet are told; the template's empty settings are empty here, too.
+    fn of_pages(connect: &str) -> Vec<(&str, &str)> {
+        vec![
+            ("PUBLIC_BASE_URL", "https://fleets.example.com"),
+            ("CONNECT_ORIGINS", connect),
+            ("PARTNER_NAME", "Example Freight"),
+            ("PARTNER_CONTACT", "onboarding@example.com"),
+            ("PARTNER_COLOUR", "#0b4f9e"),
+            ("PARTNER_TEXT_COLOUR", "#ffffff"),
+            ("PARTNER_RETURN_URL", ""),
+        ]
     }
 
     /// Replaces the keyring document.

@@ -2,10 +2,14 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
+use catena::Instant;
 use event_processor::{Processor, Settings};
-use fleet::{Facts, FleetRef, Stage};
+use fleet::{
+    At, Claim, ConnectionFact, ConnectionState, Fact, Facts, FleetRef, InvitationFact, Observation,
+    Stage, Timestamp,
+};
 use local::{runtime_api::Function, wire::Fault};
-use queue::EventsQueue;
+use queue::{EventsQueue, LONGEST_TOLD, Message, Told};
 use serde_json::{Value, json};
 use simulator::{Envelope, Fleet, events};
 use store::Table;
@@ -660,6 +664,332 @@ async fn writers_in_conflict_all_get_through() {
     );
     let items = backend.items().await;
     assert_eq!(record(&items, "FLEET-1")["version"]["N"], "8");
+}
+
+/// What a fleet's browser says `n` ms from now, as a message's body.
+fn claimed(fleet: &Fleet, n: i64, claim: Claim) -> String {
+    told(fleet, vec![claimed_of(&invitation_of(fleet), n, claim)])
+}
+
+fn claimed_of(invitation: &str, n: i64, claim: Claim) -> Observation {
+    Observation {
+        at: At(Timestamp(now_millis() + n), 0),
+        fact: Fact::Invitation {
+            invitation: invitation.to_owned(),
+            was: InvitationFact::Claim(claim),
+        },
+    }
+}
+
+fn told(fleet: &Fleet, observations: Vec<Observation>) -> String {
+    let told = Told {
+        fleet: FleetRef::parse(&fleet.fleet_ref).unwrap(),
+        event: "browser.return".to_owned(),
+        observations,
+    };
+    Message::told(Instant::from(OffsetDateTime::now_utc()), told).into_body()
+}
+
+/// The hash of a fleet's invitation, as its events have it.
+fn invitation_of(fleet: &Fleet) -> String {
+    let created = events::invitation_created(fleet, fleet.invited_at);
+    let translations = oracle::translations(&created);
+    translations[0].invitation.clone().unwrap()
+}
+
+fn now_millis() -> i64 {
+    OffsetDateTime::now_utc().unix_timestamp() * 1000
+}
+
+fn facts_of(items: &[Value], fleet_ref: &str) -> Facts {
+    let facts = record(items, fleet_ref)["facts"]["S"].as_str().unwrap();
+    serde_json::from_str(facts).unwrap()
+}
+
+/// The names of the events in a fleet's history.
+fn history_of(items: &[Value], fleet_ref: &str) -> Vec<String> {
+    let pk = format!("FLEET#{fleet_ref}");
+    let own = items.iter().filter(|item| item["pk"]["S"] == *pk);
+    let entries = own.filter_map(|item| item["entries"]["S"].as_str());
+    let entries = entries.flat_map(|it| serde_json::from_str::<Vec<Value>>(it).unwrap());
+    entries
+        .map(|entry| entry[0].as_str().unwrap().to_owned())
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_browser_claims_is_written_down_once() {
+    let backend = Backend::start().await;
+    let fleet = fleet(1);
+    let created = events::invitation_created(&fleet, fleet.invited_at);
+    let bodies = bodies(&backend, &[created], Duration::ZERO).await;
+    let processor = backend.function("event-processor", &[]).await;
+    let one = async |body: &str| {
+        assert_eq!(failed(&processor, &batch([body])).await, [] as [String; 0]);
+    };
+    one(&bodies[0]).await;
+    one(&claimed(&fleet, 1, Claim::Connected)).await;
+    let before = backend.items().await;
+    let known = &facts_of(&before, "FLEET-1").invitations[&invitation_of(&fleet)];
+    let claim = known.claim.as_ref().unwrap();
+    assert_eq!(claim.value(), &Claim::Connected);
+    let mut events = history_of(&before, "FLEET-1");
+    events.sort();
+    assert_eq!(events, ["browser.return", "invitation.created"]);
+    // It leads to no other key than that of the delivery.
+    let links = |items: &[Value]| items.iter().filter(|it| it["sk"]["S"] == "LINKS").count();
+    assert_eq!(links(&before), 1);
+
+    // A reload says the same later.
+    backend.wire.reset();
+    for n in 2..5 {
+        one(&claimed(&fleet, n, Claim::Connected)).await;
+    }
+    assert_eq!(backend.items().await, before);
+    let calls: BTreeSet<_> = backend.wire.calls().into_keys().collect();
+    let read = ("function".to_owned(), "dynamodb:BatchGetItem".to_owned());
+    assert_eq!(calls, BTreeSet::from([read]));
+    // Something else is news, and so is the first again after it.
+    one(&claimed(&fleet, 5, Claim::Failed)).await;
+    one(&claimed(&fleet, 6, Claim::Connected)).await;
+    let expected = [
+        "applied", "applied", "no-news", "no-news", "no-news", "applied", "applied",
+    ];
+    assert_eq!(outcomes(&processor), expected);
+    assert_eq!(
+        record(&backend.items().await, "FLEET-1")["version"]["N"],
+        "4"
+    );
+    let output = processor.output();
+    let line = output.lines().find(|line| line.contains("browser.return"));
+    let line: Value = serde_json::from_str(line.unwrap()).unwrap();
+    assert_eq!(line["event.name"], "browser.return");
+    assert_eq!(line["fleet.ref"], "FLEET-1");
+    assert!(line["latency_ms"].as_i64().is_some(), "{line}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_makes_neither_a_fleet_nor_an_invitation() {
+    let backend = Backend::start().await;
+    let fleet = fleet(1);
+    let processor = backend.function("event-processor", &[]).await;
+    let unknown = claimed(&fleet, 0, Claim::Connected);
+    let none = failed(&processor, &batch([unknown.as_str()])).await;
+    assert_eq!(none, [] as [String; 0]);
+    assert_eq!(backend.items().await, [] as [Value; 0]);
+
+    let created = events::invitation_created(&fleet, fleet.invited_at);
+    let bodies = bodies(&backend, &[created], Duration::ZERO).await;
+    let first = failed(&processor, &batch([bodies[0].as_str()])).await;
+    assert_eq!(first, [] as [String; 0]);
+    let before = backend.items().await;
+    let other = told(&fleet, vec![claimed_of("another", 0, Claim::Connected)]);
+    let foreign = failed(&processor, &batch([other.as_str()])).await;
+    assert_eq!(foreign, [] as [String; 0]);
+    assert_eq!(backend.items().await, before);
+    assert_eq!(outcomes(&processor), ["ignored", "applied", "ignored"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_claims_leave_one_and_open_nothing() {
+    let backend = Backend::start().await;
+    let fleet = fleet(1);
+    let now = OffsetDateTime::now_utc();
+    let invited = [events::invitation_created(&fleet, fleet.invited_at)];
+    let mut accepted = vec![events::invitation_accepted(&fleet, now)];
+    accepted.push(events::share_agreement_created(&fleet, now));
+    let connected = [
+        events::connection_created(&fleet, now),
+        events::fleet_connection_created(&fleet, now),
+    ];
+    let processor = processor(&backend).await;
+    let handle = async |bodies: &[String]| {
+        for bodies in bodies.chunks(10) {
+            let batch = batch(bodies.iter().map(String::as_str));
+            let batch = serde_json::from_value(batch).unwrap();
+            let answer = processor.handle(batch, OffsetDateTime::now_utc).await;
+            assert!(answer.batch_item_failures.is_empty());
+        }
+    };
+    let mut n = 0;
+    // Without what was claimed.
+    let sober = |mut facts: Facts| {
+        for known in facts.invitations.values_mut() {
+            known.claim = None;
+            known.claimed_request = None;
+        }
+        facts
+    };
+    // A stage may say what was claimed, and that it is unconfirmed.
+    for (stage, deliveries) in [
+        (Stage::Invited, &invited[..]),
+        (Stage::Requested, &accepted),
+        (Stage::Connected, &connected),
+    ] {
+        handle(&bodies(&backend, deliveries, Duration::ZERO).await).await;
+        let items = backend.items().await;
+        assert_eq!(stage_of(&items, "FLEET-1"), stage);
+        let facts = sober(facts_of(&items, "FLEET-1"));
+        let before = oracle::standing(&facts);
+        let made_up: Vec<String> = (0..334)
+            .map(|_| {
+                n += 1;
+                let claim = match n % 4 {
+                    0 => Claim::Connected,
+                    1 => Claim::Requested(Some(uuid::Uuid::from_u128(n).to_string())),
+                    2 => Claim::Failed,
+                    _ => Claim::Unclear,
+                };
+                claimed(&fleet, i64::try_from(n).unwrap(), claim)
+            })
+            .collect();
+        handle(&made_up).await;
+        let items = backend.items().await;
+        let claimed = facts_of(&items, "FLEET-1");
+        let known = &claimed.invitations[&invitation_of(&fleet)];
+        assert!(known.claim.is_some() && known.claimed_request.is_some());
+        let after = oracle::standing(&claimed);
+        assert_eq!(after.admission, before.admission);
+        assert_eq!(after.data_scopes, before.data_scopes);
+        assert!(record(&items, "FLEET-1")["decisions"].is_null());
+        assert_eq!(sober(claimed), facts);
+    }
+    assert!(n > 1000);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn claims_and_deliveries_share_a_batch_in_any_order() {
+    let (x, y) = (fleet(1), fleet(2));
+    let claims = [
+        claimed(&x, 0, Claim::Failed),
+        claimed(&fleet(3), 0, Claim::Connected),
+        claimed(&y, 0, Claim::Unclear),
+    ];
+    let created = [
+        events::invitation_created(&x, x.invited_at),
+        events::invitation_created(&y, y.invited_at),
+    ];
+    for claims_first in [true, false] {
+        let backend = Backend::start().await;
+        let mut all = bodies(&backend, &created, Duration::ZERO).await;
+        let place = if claims_first { 0 } else { all.len() };
+        all.splice(place..place, claims.clone());
+        let processor = backend.function("event-processor", &[]).await;
+        let whole = batch(all.iter().map(String::as_str));
+        assert_eq!(failed(&processor, &whole).await, [] as [String; 0]);
+        let items = backend.items().await;
+        for fleet in [&x, &y] {
+            let facts = facts_of(&items, &fleet.fleet_ref);
+            let known = &facts.invitations[&invitation_of(fleet)];
+            assert!(
+                known.claim.is_some() && known.decision.is_some(),
+                "{known:?}"
+            );
+            assert_eq!(record(&items, &fleet.fleet_ref)["version"]["N"], "1");
+        }
+        assert!(!items.iter().any(|item| item["pk"]["S"] == "FLEET#FLEET-3"));
+        let mut outcomes = outcomes(&processor);
+        outcomes.sort();
+        let expected = ["applied", "applied", "applied", "applied", "ignored"];
+        assert_eq!(outcomes, expected);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_told_otherwise_goes_to_its_fleet_alone() {
+    let backend = Backend::start().await;
+    let (x, mut y) = (fleet(1), fleet(2));
+    y.connection_id = x.connection_id;
+    let connected: Vec<_> = [&x, &y].into_iter().flat_map(events::onboarding).collect();
+    let bodies = bodies(&backend, &connected, Duration::ZERO).await;
+    let processor = backend.function("event-processor", &[]).await;
+    let whole = batch(bodies.iter().map(String::as_str));
+    assert_eq!(failed(&processor, &whole).await, [] as [String; 0]);
+    let before = backend.items().await;
+    let stale = Observation {
+        at: At(Timestamp(now_millis() + 1000), 0),
+        fact: Fact::Connection {
+            connection: x.connection_id.to_string(),
+            was: ConnectionFact::State(ConnectionState::Stale),
+        },
+    };
+    let stale = told(&x, vec![stale]);
+    let none = failed(&processor, &batch([stale.as_str()])).await;
+    assert_eq!(none, [] as [String; 0]);
+    let items = backend.items().await;
+    assert_eq!(stage_of(&items, "FLEET-1"), Stage::Degraded);
+    assert_eq!(record(&items, "FLEET-2"), record(&before, "FLEET-2"));
+    let links = |items: &[Value]| -> Vec<Value> {
+        let links = items.iter().filter(|it| it["sk"]["S"] == "LINKS");
+        links.cloned().collect()
+    };
+    assert_eq!(links(&items), links(&before));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_told_otherwise_and_is_damaged_or_over_long_is_quarantined() {
+    let backend = Backend::start().await;
+    let fleet = fleet(1);
+    let good = claimed(&fleet, 0, Claim::Connected);
+    let requested = |bytes: usize| {
+        let id = "x".repeat(bytes);
+        claimed(&fleet, 0, Claim::Requested(Some(id)))
+    };
+    let created = events::invitation_created(&fleet, fleet.invited_at);
+    let mut all = bodies(&backend, &[created], Duration::ZERO).await;
+    all.extend([
+        good.replace("connected", "hunter2"),
+        good.replace("FLEET-1", &"hunter2".repeat(40)),
+        good[..good.len() - 2].to_owned(),
+        requested(LONGEST_TOLD),
+        requested(400_000),
+        good.replacen(r#""v":2"#, r#""v":3"#, 1),
+        good,
+    ]);
+    let processor = backend.function("event-processor", &[]).await;
+    let whole = batch(all.iter().map(String::as_str));
+    assert_eq!(failed(&processor, &whole).await, ["message-6"]);
+    let mut expected = vec!["applied"];
+    expected.extend(["quarantined"; 5]);
+    expected.extend(["retried", "applied"]);
+    assert_eq!(outcomes(&processor), expected);
+    assert!(!processor.output().contains("hunter2"));
+    let items = backend.items().await;
+    let facts = facts_of(&items, "FLEET-1");
+    let known = &facts.invitations[&invitation_of(&fleet)];
+    assert_eq!(known.claim.as_ref().unwrap().value(), &Claim::Connected);
+    // What could be read and fits an item is kept, for somebody to look at.
+    let quarantined = |item: &&Value| item["pk"]["S"].as_str().unwrap().starts_with("QUARANTINE#");
+    let quarantined: Vec<_> = items.iter().filter(quarantined).collect();
+    assert_eq!(quarantined.len(), 5);
+    let kept = quarantined.iter().filter(|item| !item["body"].is_null());
+    assert_eq!(kept.count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn claims_that_race_are_written_once_each() {
+    let backend = Backend::start().await;
+    let fleet = fleet(1);
+    let created = events::invitation_created(&fleet, fleet.invited_at);
+    let bodies = bodies(&backend, &[created], Duration::ZERO).await;
+    let processor = &processor(&backend).await;
+    let handle = |body: &String| {
+        let batch = serde_json::from_value(batch([body.as_str()])).unwrap();
+        processor.handle(batch, OffsetDateTime::now_utc)
+    };
+    handle(&bodies[0]).await;
+    // They meet at the same version; who comes second finds the claim there already.
+    let same: Vec<String> = (0..8)
+        .map(|n| claimed(&fleet, n, Claim::Connected))
+        .collect();
+    let answers = futures_util::future::join_all(same.iter().map(handle)).await;
+    assert!(
+        answers
+            .iter()
+            .all(|answer| answer.batch_item_failures.is_empty())
+    );
+    let items = backend.items().await;
+    assert_eq!(record(&items, "FLEET-1")["version"]["N"], "2");
 }
 
 async fn processor(backend: &Backend) -> Processor {

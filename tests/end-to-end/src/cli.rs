@@ -353,6 +353,24 @@ async fn an_operator_invites_looks_at_access_and_overrides_it() {
     assert_eq!(again["outcome"], "unchanged", "{again}");
     assert_eq!(again["granted"], json!({ "vehicle": "read" }));
 
+    let rotate = ["link", "rotate", "FLEET-1"];
+    let rotated = printed(&ask(&rotate));
+    assert!(
+        rotated.contains(&link) && rotated.contains("The old one leads nowhere now"),
+        "{rotated}"
+    );
+    let old = again["link"]["url"].as_str().unwrap();
+    assert!(!rotated.contains(old), "{rotated}");
+    let rotated = read(&ask(&[&["--json"], &rotate[..]].concat()));
+    assert_eq!(rotated["fleet_ref"], "FLEET-1");
+    let again = read(&ask(&[&["--json"], &invite[..]].concat()));
+    assert_eq!(again["link"], rotated["link"]);
+    let nobody = failure(&ask(&["link", "rotate", "NOBODY"]));
+    assert!(
+        nobody.contains("NOBODY has no link") && nobody.contains("invite it"),
+        "{nobody}"
+    );
+
     let access = read(&ask(&["--json", "fleet", "access", "FLEET-1"]));
     assert_eq!(access["admission"]["kind"], "none");
     let block = [
@@ -378,6 +396,8 @@ async fn an_operator_invites_looks_at_access_and_overrides_it() {
     let unknown = failure(&ask(&["fleet", "access", "NOBODY"]));
     assert!(unknown.contains("NOBODY"), "{unknown}");
     printed(&ask(&["uninvite", "FLEET-1"]));
+    let none = failure(&ask(&rotate));
+    assert!(none.contains("taken back"), "{none}");
     let gone = running.stack.simulator.invitation("FLEET-1").unwrap();
     assert_eq!(gone.status, "deleted");
 }

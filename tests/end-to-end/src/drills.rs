@@ -312,11 +312,8 @@ async fn crashes() {
 
 /// The message that ingest makes of an envelope.
 fn body(envelope: &Envelope) -> String {
-    let message = Message {
-        received_at: CatenaInstant::from(OffsetDateTime::now_utc()),
-        delivery: oracle::scrubbed(envelope),
-    };
-    message.into_body()
+    let now = CatenaInstant::from(OffsetDateTime::now_utc());
+    Message::delivered(now, oracle::scrubbed(envelope)).into_body()
 }
 
 /// Less than Lambda's, so that the drill doesn't wait for what was killed.

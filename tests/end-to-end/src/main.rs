@@ -18,6 +18,7 @@ mod openapi;
 mod oracle;
 mod orders;
 mod partner;
+mod returns;
 mod stack;
 mod table;
 mod translations;

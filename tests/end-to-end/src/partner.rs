@@ -11,8 +11,10 @@ use local::{
     Options,
     authorization::USERS,
     event,
+    runtime_api::Function,
     signed::{Answer, Signed},
     template::{Authorization, Template},
+    wire::Fault,
 };
 use partner_api::Operation;
 use serde_json::{Value, json};
@@ -20,7 +22,7 @@ use simulator::{ApiFault, ApiFaultKind};
 use time::OffsetDateTime;
 
 use crate::{
-    backend::Backend,
+    backend::{Backend, status},
     catena::{invitations_at, silent},
     stack::{Running, assert_roles_allow_what_is_called_and_no_more},
 };
@@ -137,10 +139,46 @@ fn event_of(route_key: &str, fleet: &str) -> Value {
 
 /// The same of an invitation that somebody asks for.
 pub(crate) fn invitation_of(fleet: &str) -> Value {
-    let mut event = event_of(Operation::PutInvitation.route_key(), fleet);
+    called(Operation::PutInvitation, fleet)
+}
+
+/// The same of an operation that somebody calls.
+fn called(operation: Operation, fleet: &str) -> Value {
+    let mut event = event_of(operation.route_key(), fleet);
     let caller = json!({ "userArn": "arn:aws:iam::000000000000:user/test" });
     event["requestContext"]["authorizer"] = json!({ "iam": caller });
     event
+}
+
+/// What a function answers to an event, and the body of it.
+async fn answered(function: &Function, event: &Value) -> (u64, Value) {
+    let answer = function.invoke(event).await.unwrap();
+    let body = answer["body"].as_str().filter(|it| !it.is_empty());
+    let body = serde_json::from_str(body.unwrap_or("null"));
+    (status(&answer), body.unwrap())
+}
+
+/// The id that a link's URL ends with.
+fn id_of(link: &Value) -> String {
+    let url = link["url"].as_str().unwrap();
+    let (before, id) = url.rsplit_once('/').unwrap();
+    assert_eq!(before, "https://fleets.example.com/connect");
+    id.to_owned()
+}
+
+/// The ids of all links that were ever made for a fleet.
+fn links_of(fleet: &str, items: &[Value]) -> BTreeSet<String> {
+    let of_fleet = items.iter().filter(|item| item["fleet_ref"]["S"] == fleet);
+    let ids = of_fleet.filter_map(|item| item["pk"]["S"].as_str()?.strip_prefix("LINK#"));
+    ids.map(str::to_owned).collect()
+}
+
+/// What is kept of a fleet's invitation, besides its version and what opens it.
+fn invitation_kept(fleet: &str, items: &[Value]) -> Value {
+    let pk = format!("FLEET#{fleet}");
+    let mut items = items.iter();
+    let item = items.find(|item| item["pk"]["S"] == pk && item["sk"]["S"] == "INVITATION");
+    serde_json::from_str(item.unwrap()["invitation"]["S"].as_str().unwrap()).unwrap()
 }
 
 fn kind(problem: &Value) -> &str {
@@ -152,6 +190,7 @@ const CREATE: &str = "POST /v2/orgs/invitations";
 const LIST: &str = "GET /v2/orgs/invitations";
 const READ: &str = "GET /v2/orgs/invitations/{id}";
 const DELETE: &str = "DELETE /v2/orgs/invitations/{id}";
+const WRITE: &str = "dynamodb:PutItem";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fleet_is_invited_asked_again_and_let_go() {
@@ -532,6 +571,157 @@ async fn what_was_cut_off_is_neither_forgotten_nor_taken_for_done() {
     assert_eq!(at_catena("FLEET-1")["status"], "deleted");
     let (_, fleet) = partner.get("/fleets/FLEET-1").await;
     assert_eq!(fleet["invitation"]["status"], "deleted", "{fleet}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_is_replaced_and_nothing_else() {
+    let backend = Backend::start().await;
+    let catena = silent().await;
+    let function = backend.partner_api(catena.url(), &[]).await;
+    let (_, invited) = answered(&function, &invitation_of("FLEET-1")).await;
+    let old = id_of(&invited["link"]);
+    let before = backend.items().await;
+    let at_catena = catena.invitation("FLEET-1").unwrap().read;
+    catena.clear_api_calls();
+
+    // Nobody's word is taken, nor what would be ignored.
+    let rotate = called(Operation::RotateLink, "FLEET-1");
+    let mut asked_for_more = rotate.clone();
+    asked_for_more["queryStringParameters"] = json!({ "ends": "2030-01-01" });
+    asked_for_more["rawQueryString"] = json!("ends=2030-01-01");
+    let with_body = |body: &str| {
+        let mut event = rotate.clone();
+        event["body"] = json!(body);
+        event["isBase64Encoded"] = json!(false);
+        event
+    };
+    let unsigned = event_of(Operation::RotateLink.route_key(), "FLEET-1");
+    for (event, expected, name) in [
+        (&unsigned, 403, "no-caller"),
+        (&asked_for_more, 422, "invalid-fields"),
+        (&with_body(r#"{"url":"https://x"}"#), 422, "invalid-fields"),
+        (&with_body("[]"), 422, "invalid-fields"),
+        (&with_body("null"), 422, "invalid-fields"),
+        (&with_body("{"), 400, "unreadable-body"),
+        (&with_body(" "), 400, "unreadable-body"),
+        (&called(Operation::RotateLink, "NOBODY"), 404, "no-link"),
+        (&called(Operation::RotateLink, "fleet-1"), 404, "no-link"),
+        (&called(Operation::RotateLink, ""), 422, "invalid-fields"),
+    ] {
+        let (status, problem) = answered(&function, event).await;
+        assert_eq!((status, kind(&problem)), (expected, name), "{problem}");
+    }
+    assert_eq!(backend.items().await, before);
+
+    let mut links = BTreeSet::from([old.clone()]);
+    for event in [&with_body(""), &with_body("{}")] {
+        let (status, rotated) = answered(&function, event).await;
+        assert_eq!((status, &rotated["fleet_ref"]), (201, &json!("FLEET-1")));
+        let id = id_of(&rotated["link"]);
+        let items = backend.items().await;
+        let mut kept = invitation_kept("FLEET-1", &items);
+        assert_eq!(kept["link"]["id"], id);
+        // So that a page can tell whoever opens an old one whom to ask.
+        assert!(links.insert(id), "an old link");
+        assert_eq!(links_of("FLEET-1", &items), links);
+        // The fleet and its invitation are as they were.
+        let mut was = invitation_kept("FLEET-1", &before);
+        assert_eq!(was["link"]["id"], old);
+        (was["link"], kept["link"]) = (Value::Null, Value::Null);
+        assert_eq!(kept, was);
+        let others = |items: &[Value]| {
+            let others = items.iter().filter(|item| {
+                let is_link = item["pk"]["S"].as_str().unwrap().starts_with("LINK#");
+                !is_link && item["sk"]["S"] != "INVITATION"
+            });
+            others.map(Value::to_string).collect::<BTreeSet<_>>()
+        };
+        assert_eq!(others(&items), others(&before));
+        let secret = |items: &[Value]| {
+            let mut items = items.iter();
+            items.find_map(|item| item.get("secret").cloned()).unwrap()
+        };
+        assert_eq!(secret(&items), secret(&before));
+    }
+    assert_eq!(catena.api_calls().len(), 0, "Catena was asked");
+    assert_eq!(catena.invitation("FLEET-1").unwrap().read, at_catena);
+
+    // From now on the fleet is told the new one; after its invitation is taken back there is none to replace.
+    let (_, again) = answered(&function, &invitation_of("FLEET-1")).await;
+    assert_eq!(again["outcome"], "unchanged");
+    let items = backend.items().await;
+    let newest = &invitation_kept("FLEET-1", &items)["link"]["id"];
+    assert_eq!(json!(id_of(&again["link"])), *newest);
+    let taken_back = called(Operation::DeleteInvitation, "FLEET-1");
+    assert_eq!(answered(&function, &taken_back).await.0, 204);
+    let (status, problem) = answered(&function, &rotate).await;
+    assert_eq!((status, kind(&problem)), (404, "no-link"), "{problem}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_links_that_are_replaced_at_once_the_last_ones_caller_has_the_one_that_works() {
+    let backend = Backend::start().await;
+    let catena = silent().await;
+    let lanes = ["one", "two"];
+    let one = backend.partner_api(catena.url(), &[("LANE", "one")]).await;
+    let two = backend.partner_api(catena.url(), &[("LANE", "two")]).await;
+    let (status, _) = answered(&one, &invitation_of("FLEET-1")).await;
+    assert_eq!(status, 201);
+    // Warm, so that both have read before either writes which link is the fleet's.
+    let nobody = called(Operation::RotateLink, "NOBODY");
+    assert_eq!(answered(&two, &nobody).await.0, 404);
+    let writes = || {
+        let writes = lanes.map(|lane| backend.wire.count(lane, WRITE));
+        writes.iter().sum::<u64>()
+    };
+    let before = writes();
+    let late = Fault::Delay(Duration::from_millis(500));
+    for lane in lanes {
+        let fault = late.clone();
+        backend.wire.fault_after(1, lane, WRITE, fault);
+    }
+    let rotate = called(Operation::RotateLink, "FLEET-1");
+    let answers = tokio::join!(answered(&one, &rotate), answered(&two, &rotate));
+    assert_eq!((answers.0.0, answers.1.0), (201, 201), "{answers:?}");
+    assert!(writes() - before > 4, "they didn't meet");
+
+    let told = [answers.0.1, answers.1.1].map(|body| id_of(&body["link"]));
+    assert_ne!(told[0], told[1]);
+    let items = backend.items().await;
+    let kept = invitation_kept("FLEET-1", &items);
+    let live = kept["link"]["id"].as_str().unwrap();
+    assert!(told.iter().any(|id| id == live), "{told:?} {kept}");
+    assert!(links_of("FLEET-1", &items).is_superset(&told.into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_is_replaced_after_the_invitation_that_is_being_asked_for() {
+    let backend = Backend::start().await;
+    let catena = silent().await;
+    let one = backend.partner_api(catena.url(), &[("LANE", "one")]).await;
+    let two = backend.partner_api(catena.url(), &[("LANE", "two")]).await;
+    answered(&one, &invitation_of("FLEET-1")).await;
+    let slow = ApiFaultKind::Slow {
+        by: Duration::from_secs(1),
+    };
+    catena.add_api_fault(ApiFault::new(slow).on("POST", INVITATIONS));
+    let mut invite = invitation_of("FLEET-1");
+    invite["body"] = json!(r#"{"fleet_name":"Other"}"#);
+    invite["isBase64Encoded"] = json!(false);
+    let invite = answered(&one, &invite);
+    let rotate = async {
+        while invitation_kept("FLEET-1", &backend.items().await)["lease"].is_null() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let rotate = called(Operation::RotateLink, "FLEET-1");
+        answered(&two, &rotate).await
+    };
+    let ((status, invited), (rotated_status, rotated)) = tokio::join!(invite, rotate);
+    assert_eq!((status, rotated_status), (200, 201), "{invited} {rotated}");
+    assert_eq!(invited["outcome"], "refreshed");
+    let kept = invitation_kept("FLEET-1", &backend.items().await);
+    assert_eq!(kept["link"]["id"], json!(id_of(&rotated["link"])));
+    assert_eq!(kept["asked"]["fleet_name"], "Other", "{kept}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,0 +1,506 @@
+//! The fleet's way back from Catena Connect: what its browser is answered, and what of its claims is queued.
+
+use std::{collections::BTreeMap, fmt::Write as _};
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
+use catena::InvitationHash;
+use fleet::{At, Claim, Decision, Fact, FleetRef, InvitationFact, Observation, Policy, Timestamp};
+use local::{
+    event::{self, Request},
+    runtime_api::Function,
+    template::Template,
+};
+use return_token::{Return, ReturnKeys};
+use serde_json::{Value, json};
+use store::{HistoryDays, Link, OpenPart, Records, Returning, Share, StoredInvitation, Table};
+use time::OffsetDateTime;
+
+use crate::backend::{Backend, RETURN_KEY, status};
+
+/// The invitation of the contract's examples, and a request.
+const INVITATION: &str = "019df1a0-3c5e-7b21-8f44-2a6c9e10d7b3";
+const REQUEST: &str = "5c06372b-5b5a-4477-88ee-6cd8d3b55efb";
+const PHONE: &str = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.0 Mobile/15E148 Safari/604.1";
+
+struct Way {
+    backend: Backend,
+    redirect: Function,
+    table: Table,
+    keys: ReturnKeys,
+    routes: Vec<String>,
+}
+
+/// What a browser gets.
+struct Answered {
+    status: u64,
+    location: Option<String>,
+    headers: BTreeMap<String, String>,
+    body: String,
+}
+
+impl Way {
+    async fn start() -> Self {
+        let backend = Backend::start().await;
+        let connect = "https://connect.catenatelematics.com";
+        let redirect = backend.redirect(connect, &[]).await;
+        let table = backend.table().await;
+        let keys = json!({ "version": 1, "current": RETURN_KEY }).to_string();
+        let template = Template::read(&local::Options::default().template).unwrap();
+        let routes = template.routes().unwrap().into_iter();
+        Self {
+            backend,
+            redirect,
+            table,
+            keys: ReturnKeys::parse(&keys).unwrap(),
+            routes: routes.map(|route| route.key).collect(),
+        }
+    }
+
+    /// A fleet with an open invitation, and perhaps with a claim recorded a minute ago. Returns its return token.
+    async fn invited(&self, fleet: &str, invitation: &str, claimed: Option<Claim>) -> String {
+        let fleet = FleetRef::parse(fleet).unwrap();
+        let hash = InvitationHash::of(invitation).as_str().to_owned();
+        let told = |ago: i64, was| Observation {
+            at: At(now().plus(-ago * 1000), 0),
+            fact: Fact::Invitation {
+                invitation: hash.clone(),
+                was,
+            },
+        };
+        let open = told(90, InvitationFact::Decision(Decision::Open));
+        let claimed = claimed.map(|claim| told(60, InvitationFact::Claim(claim)));
+        self.take_in(&fleet, [open].into_iter().chain(claimed).collect())
+            .await;
+        let returning = Returning {
+            name: format!("name-of-{fleet}"),
+            ends: now().plus(86_400_000),
+        };
+        let kept = StoredInvitation {
+            open: OpenPart {
+                hash: Some(hash),
+                returning: Some(returning),
+                link: Some(Link {
+                    id: "x".repeat(22),
+                    ends: now().plus(86_400_000),
+                }),
+                ..OpenPart::default()
+            },
+            ..StoredInvitation::default()
+        };
+        self.table.keep_invitation(&fleet, &kept).await.unwrap();
+        self.token(&fleet, 86_400)
+    }
+
+    async fn take_in(&self, fleet: &FleetRef, observations: Vec<Observation>) {
+        let records = Records {
+            table: &self.table,
+            policy: &Policy::default(),
+            history_days: HistoryDays::default(),
+            now: OffsetDateTime::now_utc(),
+        };
+        let share = Share {
+            event: "test".to_owned(),
+            id: None,
+            received: now(),
+            observations,
+            hint: false,
+            answered: true,
+        };
+        records.take_in_one(fleet, share).await.unwrap();
+    }
+
+    fn token(&self, fleet: &FleetRef, seconds: i64) -> String {
+        self.keys.token(&Return {
+            fleet: fleet.clone(),
+            name: format!("name-of-{fleet}"),
+            ends: now().plus(seconds * 1000),
+        })
+    }
+
+    async fn get(&self, path: &str, query: &str) -> Answered {
+        self.ask("GET", path, query, &[("user-agent", PHONE)]).await
+    }
+
+    async fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        query: &str,
+        headers: &[(&str, &str)],
+    ) -> Answered {
+        let method = Method::from_bytes(method.as_bytes()).unwrap();
+        let mut all = HeaderMap::new();
+        for (name, value) in headers {
+            let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+            all.append(name, HeaderValue::from_str(value).unwrap());
+        }
+        let routes = self.routes.iter().map(String::as_str);
+        let (route, parameters) = event::route(routes, &method, path).unwrap();
+        let request = Request {
+            method: &method,
+            path,
+            query,
+            headers: &all,
+            body: b"",
+            source_ip: "192.0.2.1",
+        };
+        let now = OffsetDateTime::now_utc();
+        let event = event::event(&request, route, &parameters, "request", now);
+        let answer = self.redirect.invoke(&event).await.unwrap();
+        let headers: BTreeMap<String, String> =
+            serde_json::from_value(answer["headers"].clone()).unwrap();
+        Answered {
+            status: status(&answer),
+            location: headers.get("location").cloned(),
+            body: answer["body"].as_str().unwrap_or_default().to_owned(),
+            headers,
+        }
+    }
+
+    /// What was queued since the last time: the claims, and for whom.
+    async fn queued(&self) -> Vec<String> {
+        let bodies = self.backend.drain().await;
+        let claim = |body: &Value| {
+            let told = &body["told"];
+            let observations = told["observations"].as_array().unwrap();
+            assert_eq!(observations.len(), 1, "{body}");
+            let observation: Observation = serde_json::from_value(observations[0].clone()).unwrap();
+            let Fact::Invitation {
+                invitation,
+                was: InvitationFact::Claim(claim),
+            } = observation.fact
+            else {
+                panic!("{body}")
+            };
+            assert_eq!(
+                invitation,
+                InvitationHash::of(&invitation_of(told)).as_str()
+            );
+            let claim = match claim {
+                Claim::Requested(Some(id)) => format!("requested {id}"),
+                Claim::Requested(None) => "requested".to_owned(),
+                other => format!("{other:?}").to_lowercase(),
+            };
+            format!("{} {claim}", told["fleet"].as_str().unwrap())
+        };
+        bodies.iter().map(claim).collect()
+    }
+}
+
+/// Fleets of these tests have the example's invitation, but for one.
+fn invitation_of(told: &Value) -> String {
+    match told["fleet"].as_str().unwrap() {
+        "OTHER" => REQUEST.to_owned(),
+        _ => INVITATION.to_owned(),
+    }
+}
+
+fn now() -> Timestamp {
+    let nanos = OffsetDateTime::now_utc().unix_timestamp_nanos();
+    Timestamp(i64::try_from(nanos / 1_000_000).unwrap())
+}
+
+/// An answer in a row of the table, with names for tokens.
+fn told(answered: &Answered, tokens: &[(&str, &str)]) -> String {
+    let location = answered.location.clone().unwrap_or_default();
+    let named = tokens
+        .iter()
+        .fold(location, |text, (token, name)| text.replace(token, name));
+    format!("{} {named}", answered.status).trim_end().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_way_back_is_answered_and_claimed_by_the_table() {
+    let way = Way::start().await;
+    let first = way.invited("FIRST", INVITATION, None).await;
+    let other = way.invited("OTHER", REQUEST, None).await;
+    // Of each claim a fleet that it is recorded of already.
+    let mut repeated = BTreeMap::new();
+    for (name, claim) in [
+        ("connected", Claim::Connected),
+        ("requested", Claim::Requested(None)),
+        ("requested-id", Claim::Requested(Some(REQUEST.to_owned()))),
+        ("failed", Claim::Failed),
+        ("unclear", Claim::Unclear),
+    ] {
+        let fleet = format!("REPEATED-{name}");
+        let token = way.invited(&fleet, INVITATION, Some(claim)).await;
+        repeated.insert(name, token);
+    }
+    let ended = way.token(&FleetRef::parse("FIRST").unwrap(), -1);
+    let mut table = String::new();
+    let mut rows = 0;
+    for path in ["success", "failure"] {
+        for status in [
+            "status=success",
+            "status=integration-requested",
+            "status=failure",
+            "status=partially-connected",
+            "",
+            "status=success&status=success",
+        ] {
+            for (id, parameter) in [
+                ("id", format!("integration_request_id={REQUEST}")),
+                ("no id", String::new()),
+                (
+                    "malformed id",
+                    "integration_request_id=not-a-uuid".to_owned(),
+                ),
+            ] {
+                let query = [status, &parameter];
+                let query = query.iter().filter(|it| !it.is_empty()).copied();
+                let query = query.collect::<Vec<_>>().join("&");
+                // What the first one claims says of which fleet it would be a repetition.
+                let mut claimed = "none".to_owned();
+                for who in ["first", "repeated", "other fleet's", "no token", "ended"] {
+                    let (token, query) = match who {
+                        "first" => (first.as_str(), query.clone()),
+                        "repeated" => (repeated[claimed.as_str()].as_str(), query.clone()),
+                        // The other fleet's token, and a query that names the first.
+                        "other fleet's" => (
+                            other.as_str(),
+                            format!("{query}&fleet_ref=FIRST&invitation_id={INVITATION}"),
+                        ),
+                        "ended" => (ended.as_str(), query.clone()),
+                        _ => ("", query.clone()),
+                    };
+                    let url = match token {
+                        "" => format!("/return/{path}"),
+                        token => format!("/return/{token}/{path}"),
+                    };
+                    let answered = way.get(&url, query.trim_start_matches('&')).await;
+                    let queued = way.queued().await;
+                    if who == "first" {
+                        claimed = match queued[0].strip_prefix("FIRST ").unwrap() {
+                            it if it.contains(REQUEST) => "requested-id".to_owned(),
+                            it => it.to_owned(),
+                        };
+                    }
+                    let row = told(&answered, &[(token, "{token}")]);
+                    let queued = queued.join(", ");
+                    let queued = if queued.is_empty() { "-" } else { &queued };
+                    let status = if status.is_empty() {
+                        "(absent)"
+                    } else {
+                        status
+                    };
+                    let _ = writeln!(
+                        table,
+                        "{path:<8} {status:<29} {id:<13} {who:<14} {row:<24} {queued}"
+                    );
+                    rows += 1;
+                    if !["no token", "ended"].contains(&who) {
+                        assert!(answered.body.is_empty());
+                    }
+                }
+            }
+        }
+    }
+    assert_eq!(rows, 2 * 6 * 3 * 5);
+    insta::assert_snapshot!(table);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_redirect_of_the_contract_is_read_as_it_says() {
+    let way = Way::start().await;
+    let token = way.invited("FLEET-42", INVITATION, None).await;
+    let umlaut = way.invited("FLÖTTE 7/A", INVITATION, None).await;
+    let samples = include_str!("../../fixtures/samples/redirects.json");
+    let samples: Value = serde_json::from_str(samples).unwrap();
+    let mut table = String::new();
+    for case in samples["cases"].as_array().unwrap() {
+        let text = |name: &str| case[name].as_str().unwrap();
+        let query = text("url").split_once('?').map_or("", |(_, query)| query);
+        let token = match text("name") {
+            "encoded-fleet-ref" => &umlaut,
+            _ => &token,
+        };
+        let path = format!("/return/{token}/{}", text("landed_on"));
+        let answered = way.get(&path, query).await;
+        let queued = way.queued().await.join(", ");
+        let row = told(&answered, &[(token, "{token}")]);
+        let _ = writeln!(
+            table,
+            "{:<34} {:<40} {row} {queued}",
+            text("name"),
+            text("expected_outcome")
+        );
+        assert!(!answered.location.unwrap().contains('?'));
+    }
+    insta::assert_snapshot!(table);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_stands_in_a_parameter_harms_nothing() {
+    let way = Way::start().await;
+    let token = way.invited("FIRST", INVITATION, None).await;
+    let long = "x".repeat(8 * 1024);
+    let bad = [
+        "%0d%0aSet-Cookie:%20a=b%0d%0a%0d%0a<p>",
+        "%3Cscript%3Ealert(1)%3C/script%3E",
+        "%00",
+        "%ff%fe",
+        "%",
+        "%zz",
+        "%F0%9F%9A%9A",
+        &long,
+    ];
+    let path = format!("/return/{token}/success");
+    for parameter in [
+        "status",
+        "integration_request_id",
+        "invitation_id",
+        "fleet_ref",
+        "lang",
+        "unknown",
+        "",
+    ] {
+        for value in bad {
+            let query = format!("status=integration-requested&{parameter}={value}");
+            let answered = way.get(&path, &query).await;
+            assert_eq!(answered.status, 303, "{query}");
+            let clean = format!("/return/{token}");
+            assert_eq!(answered.location.as_ref(), Some(&clean), "{query}");
+            assert!(!answered.headers.contains_key("set-cookie"));
+            assert_eq!(answered.body, "");
+            let queued = way.queued().await;
+            assert_eq!(queued.len(), 1, "{query}");
+            assert!(queued[0].len() < 100, "{queued:?}");
+            assert!(
+                !queued[0].contains("script") && !queued[0].contains("xxx"),
+                "{queued:?}"
+            );
+            // Nor in a path or on a page.
+            let shown = way.get(&clean, &query).await;
+            assert_eq!(shown.status, 200);
+            for part in ["alert(1)", "Set-Cookie", "xxxxxxxx"] {
+                assert!(!shown.body.contains(part), "{query}");
+            }
+        }
+    }
+    // A slash parts the path, and no route fits.
+    let parts = bad.iter().filter(|it| !it.contains('/'));
+    for value in parts {
+        for path in [
+            "/connect/{}",
+            "/return/{}",
+            "/return/{}/success",
+            "/return/{}/status",
+            "/assets/{}",
+        ] {
+            let path = path.replace("{}", value);
+            let answered = way.get(&path, "").await;
+            assert_eq!(answered.status, 404, "{path}");
+            assert!(!answered.body.contains("alert(1)"), "{path}");
+        }
+    }
+    let output = way.redirect.output();
+    for part in ["alert(1)", "Set-Cookie", "xxxxxxxx", &token, REQUEST] {
+        assert!(!output.contains(part), "{part} is in the output");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_has_no_token_sees_one_and_the_same_page() {
+    let way = Way::start().await;
+    let good = way.invited("FIRST", INVITATION, None).await;
+    let fleet = FleetRef::parse("FIRST").unwrap();
+    let stranger = json!({ "version": 1, "current": "another-stack's-key-of-return-tokens" });
+    let stranger = ReturnKeys::parse(&stranger.to_string()).unwrap();
+    let foreign = stranger.token(&Return {
+        fleet: fleet.clone(),
+        name: "name-of-FIRST".to_owned(),
+        ends: now().plus(1_000_000),
+    });
+    let nobody = way.token(&FleetRef::parse("NOBODY").unwrap(), 1000);
+    let mut changed = good.clone();
+    let last = changed.pop().unwrap();
+    changed.push(if last == 'A' { 'B' } else { 'A' });
+    let link = "x".repeat(22);
+    let bad = [
+        way.token(&fleet, -1),
+        foreign,
+        nobody,
+        changed,
+        link,
+        "short".to_owned(),
+        INVITATION.to_owned(),
+    ];
+    let mut pages = Vec::new();
+    for token in &bad {
+        for path in ["", "/success", "/failure", "/status"] {
+            let path = format!("/return/{token}{path}");
+            let answered = way.get(&path, "status=success").await;
+            assert_eq!(answered.status, 404, "{path}");
+            assert!(!answered.body.contains(token.as_str()));
+            pages.push((answered.headers, answered.body));
+        }
+    }
+    pages.push({
+        let link = way.get(&format!("/connect/{good}"), "").await;
+        assert_eq!(link.status, 404, "a token is no link");
+        (link.headers, link.body)
+    });
+    assert!(pages.iter().all(|page| *page == pages[0]));
+    assert_eq!(way.queued().await, [] as [&str; 0]);
+    assert_eq!(way.get(&format!("/return/{good}"), "").await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_only_looks_ahead_claims_nothing() {
+    let way = Way::start().await;
+    let token = way.invited("FIRST", INVITATION, None).await;
+    let before = way.backend.items().await;
+    let robots = [
+        "Slackbot-LinkExpanding 1.0 (+https://api.slack.com/robots)",
+        "WhatsApp/2.24.1 A",
+        "facebookexternalhit/1.1 (+http://www.facebook.com/externalhit_uatext.php)",
+        "Twitterbot/1.0",
+        "Mozilla/5.0 (compatible; bingbot/2.0; +http://www.bing.com/bingbot.htm)",
+        "Mozilla/5.0 (Windows NT 6.1; WOW64) SkypeUriPreview Preview/0.5",
+        "curl/8.5.0",
+        "",
+    ];
+    let prefetches = [
+        ("sec-purpose", "prefetch;prerender"),
+        ("purpose", "prefetch"),
+        ("x-moz", "prefetch"),
+        ("sec-fetch-mode", "no-cors"),
+    ];
+    let mut looked = 0;
+    for path in ["", "/status", "/success", "/failure"] {
+        let path = format!("/return/{token}{path}");
+        let query = "status=integration-requested";
+        let mut heads = vec![];
+        heads.extend(robots.map(|agent| vec![("user-agent", agent)]));
+        heads.extend(prefetches.map(|it| vec![("user-agent", PHONE), it]));
+        for headers in &heads {
+            let answered = way.ask("GET", &path, query, headers).await;
+            assert!([200, 303].contains(&answered.status), "{path} {headers:?}");
+            looked += 1;
+        }
+    }
+    let head = format!("/return/{token}");
+    for _ in 0..10 {
+        let answered = way.ask("HEAD", &head, "", &[("user-agent", PHONE)]).await;
+        assert_eq!((answered.status, answered.body.as_str()), (200, ""));
+        looked += 1;
+    }
+    assert!(looked >= 50, "{looked}");
+    assert_eq!(way.queued().await, [] as [&str; 0]);
+    assert_eq!(way.backend.items().await, before);
+    let calls = way.backend.wire.calls().into_keys();
+    let calls = calls.filter(|(lane, _)| lane == "redirect");
+    let calls: Vec<_> = calls.map(|(_, action)| action).collect();
+    assert_eq!(
+        calls,
+        ["dynamodb:BatchGetItem", "secretsmanager:GetSecretValue"]
+    );
+    // The same by a person's browser is a claim.
+    way.get(
+        &format!("/return/{token}/success"),
+        "status=integration-requested",
+    )
+    .await;
+    assert_eq!(way.queued().await, ["FIRST requested"]);
+}
