@@ -3,7 +3,7 @@
 use std::{
     io::{self, BufRead, BufReader},
     os::unix::process::CommandExt,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
 };
@@ -25,6 +25,8 @@ pub(crate) struct Driver {
 struct Group {
     driver: Child,
     watcher: Child,
+    /// What they write.
+    folder: PathBuf,
 }
 
 impl Driver {
@@ -55,10 +57,10 @@ impl Driver {
 
 impl Group {
     fn start(chromedriver: &Path) -> io::Result<Self> {
-        let folder = tempfile::tempdir()?;
+        let folder = tempfile::tempdir()?.keep();
         let driver = Command::new(chromedriver)
             .arg("--port=0")
-            .env("TMPDIR", folder.path())
+            .env("TMPDIR", &folder)
             .process_group(0)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -66,22 +68,29 @@ impl Group {
             .spawn()?;
         let watcher = Command::new("/bin/sh")
             .args(["-c", WATCHER, "sh", &driver.id().to_string()])
-            .arg(folder.keep())
+            .arg(&folder)
             // A ^C is for the tests; the watcher then does its work.
             .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()?;
-        Ok(Self { driver, watcher })
+        Ok(Self {
+            driver,
+            watcher,
+            folder,
+        })
     }
 }
 
 impl Drop for Group {
     fn drop(&mut self) {
         drop(self.watcher.stdin.take());
-        let _ = self.driver.wait();
         let _ = self.watcher.wait();
+        // All done, unless somebody killed the watcher.
+        let _ = self.driver.kill();
+        let _ = self.driver.wait();
+        let _ = std::fs::remove_dir_all(&self.folder);
     }
 }
 
@@ -94,8 +103,8 @@ fn port_in(line: &str) -> Option<u16> {
 /// `cat` ends when the other end of the pipe closes, which the kernel sees to. Killed, because a Chromium that ends by itself still
 /// writes into the folder that is being removed. Dead ones stay in the group where nobody reaps them, so there is an end to it.
 const WATCHER: &str = r#"cat
-kill -KILL -- "-$1"
-for _ in 1 2 3 4 5 6 7 8 9 10; do kill -0 -- "-$1" || break; sleep 0.05; done
+kill -s KILL -- "-$1"
+for _ in 1 2 3 4 5 6 7 8 9 10; do kill -s 0 -- "-$1" || break; sleep 0.05; done
 rm -rf "$2""#;
 
 const READY_WITHIN: Duration = Duration::from_secs(30);
@@ -113,10 +122,12 @@ mod tests {
             return;
         };
         let driver = Driver::start(&programs.chromedriver).await.unwrap();
-        let port = driver.port;
+        let (port, folder) = (driver.port, driver._group.folder.clone());
         TcpStream::connect(("127.0.0.1", port)).unwrap();
+        assert!(folder.exists());
         drop(driver);
         TcpStream::connect(("127.0.0.1", port)).unwrap_err();
+        assert!(!folder.exists());
     }
 
     #[tokio::test]
