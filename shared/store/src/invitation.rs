@@ -276,8 +276,8 @@ fn read(item: &Item) -> Result<StoredInvitation, StoreError> {
 
 const INVITATION: &str = "INVITATION";
 const LINK: &str = "LINK";
-/// All of a fleet that pages are made of. The template lets the function that shows them read these attributes alone.
-const SHOWN: [&str; 8] = [
+/// The attributes that [`Table::shown`] reads: the template lets the function that shows pages read these and [`LINKED`] alone.
+pub const SHOWN: [&str; 8] = [
     "pk",
     "sk",
     "schema",
@@ -287,4 +287,5 @@ const SHOWN: [&str; 8] = [
     "look",
     "invitation",
 ];
-const LINKED: [&str; 3] = ["pk", "sk", "fleet_ref"];
+/// The attributes that [`Table::linked`] reads.
+pub const LINKED: [&str; 3] = ["pk", "sk", "fleet_ref"];

@@ -27,7 +27,7 @@ mod records;
 pub use batch::Found;
 pub use due::{DueItem, SHARDS};
 pub use history::{Decided, HistoryCursor, HistoryDays, HistoryEntry, HistoryPage};
-pub use invitation::{Lease, Link, OpenPart, Returning, Sealed, StoredInvitation};
+pub use invitation::{LINKED, Lease, Link, OpenPart, Returning, SHOWN, Sealed, StoredInvitation};
 pub use key::{Key, KeyChange, KeyRecord};
 pub use parked::Parked;
 pub use quarantine::Quarantined;

@@ -1,6 +1,9 @@
 //! The fleet's way back from Catena Connect: what its browser is answered, and what of its claims is queued.
 
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+};
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use catena::InvitationHash;
@@ -9,11 +12,13 @@ use local::{
     event::{self, Request},
     runtime_api::Function,
     template::Template,
+    wire::Fault,
 };
 use return_token::{Return, ReturnKeys};
 use serde_json::{Value, json};
 use store::{HistoryDays, Link, OpenPart, Records, Returning, Share, StoredInvitation, Table};
 use time::OffsetDateTime;
+use uuid::Uuid;
 
 use crate::backend::{Backend, RETURN_KEY, status};
 
@@ -503,4 +508,145 @@ async fn who_only_looks_ahead_claims_nothing() {
     )
     .await;
     assert_eq!(way.queued().await, ["FIRST requested"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_made_up_returns_leave_one_claim_and_open_nothing() {
+    let way = Way::start().await;
+    let token = way.invited("FIRST", INVITATION, None).await;
+    let fleet = FleetRef::parse("FIRST").unwrap();
+    let fact = Fact::Invitation {
+        invitation: InvitationHash::of(INVITATION).as_str().to_owned(),
+        was: InvitationFact::Decision(Decision::Accepted),
+    };
+    let at = At(now().plus(-30_000), 0);
+    way.take_in(&fleet, vec![Observation { at, fact }]).await;
+    let policy = Policy::default();
+    let before = way.table.record(&fleet).await.unwrap().record;
+    let before = before.standing(&policy, now());
+    let processor = way.backend.function("event-processor", &[]).await;
+    // A burst before anything is processed, then a stream that is processed on the way.
+    let (mut queued, mut made_up) = (0, 0);
+    for burst in [200, 100, 100, 100, 100, 100, 100, 100, 100] {
+        for _ in 0..burst {
+            let id = Uuid::new_v4();
+            let path = ["success", "failure"][made_up % 2];
+            let query = [
+                format!("status=integration-requested&integration_request_id={id}"),
+                "status=success".to_owned(),
+                "status=failure".to_owned(),
+                format!("status={id}"),
+                format!("fleet_ref={id}"),
+            ][made_up % 5]
+                .clone();
+            let path = format!("/return/{token}/{path}");
+            assert_eq!(way.get(&path, &query).await.status, 303);
+            made_up += 1;
+        }
+        loop {
+            let records = way.backend.receive().await;
+            if records.is_empty() {
+                break;
+            }
+            queued += records.len();
+            let batch = json!({ "Records": records });
+            let answer = processor.invoke(&batch).await.unwrap();
+            assert_eq!(answer["batchItemFailures"], json!([]));
+            way.backend.delete(records.iter()).await;
+        }
+    }
+    let stored = way.table.record(&fleet).await.unwrap();
+    let facts = &stored.record.facts;
+    assert_eq!(made_up, 1000);
+    assert_eq!(facts.invitations.len(), 1);
+    let claims = facts.invitations.values().filter(|it| it.claim.is_some());
+    assert_eq!(claims.count(), 1);
+    assert!(facts.requests.is_empty());
+    assert!(stored.record.decisions.is_empty());
+    let after = stored.record.standing(&policy, now());
+    assert_eq!(
+        (after.admission, &after.data_scopes),
+        (before.admission, &before.data_scopes)
+    );
+    // What comes while one is recorded is worth no message.
+    assert!(queued < 400, "{queued} of {made_up} were queued");
+    let history = way.backend.items().await;
+    let is_history = |it: &&Value| it["sk"]["S"].as_str().unwrap().starts_with("HISTORY#");
+    let history = history.iter().filter(is_history).count();
+    println!("{made_up} made-up returns: {queued} queued, {history} in the history, 1 claim");
+    assert!(history < 60, "{history}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_address_of_a_pressed_button_leads_back_to_the_link() {
+    let way = Way::start().await;
+    let link = "abcdefghijklmnopqrstuv";
+    let lang = [("user-agent", PHONE), ("accept-language", "es")];
+    let path = format!("/connect/{link}/open");
+    let answered = way.ask("GET", &path, "lang=fr", &lang).await;
+    assert_eq!(told(&answered, &[]), format!("303 /connect/{link}?lang=fr"));
+    let evil = way.get("/connect/%0d%0aa:%20b/open", "").await;
+    assert_eq!(told(&evil, &[]), "303 /connect/-?lang=en");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_way_back_goes_on_while_something_is_down() {
+    let way = Way::start().await;
+    let token = way.invited("FIRST", INVITATION, None).await;
+    let path = format!("/return/{token}/success");
+    let clean = format!("303 /return/{token}");
+    let wire = &way.backend.wire;
+    for action in ["sqs:SendMessage", "dynamodb:BatchGetItem"] {
+        wire.fault_times(20, "redirect", action, Fault::error(503, "Unavailable"));
+        let answered = way.get(&path, "status=success").await;
+        assert_eq!(told(&answered, &[]), clean, "{action}");
+        wire.heal();
+        assert_eq!(way.queued().await, [] as [&str; 0], "{action}");
+    }
+    wire.fault_times(
+        20,
+        "redirect",
+        "dynamodb:BatchGetItem",
+        Fault::error(503, "Unavailable"),
+    );
+    for path in [
+        format!("/return/{token}"),
+        format!("/connect/{}", "x".repeat(22)),
+    ] {
+        let shown = way.get(&path, "").await;
+        assert_eq!(shown.status, 503, "{path}");
+        assert_eq!(shown.headers["retry-after"], "10");
+        assert!(shown.headers["content-type"].starts_with("text/html"));
+    }
+    wire.heal();
+    assert_eq!(told(&way.get(&path, "status=success").await, &[]), clean);
+    assert_eq!(way.queued().await, ["FIRST connected"]);
+}
+
+/// The local AWS enforces no policy, so what the template lets `redirect` read is compared with what it asks for.
+#[tokio::test(flavor = "multi_thread")]
+async fn redirect_may_read_what_it_asks_for_and_never_what_opens_an_invitation() {
+    let template = Template::read(&local::Options::default().template).unwrap();
+    let role = &template.json()["Resources"]["RedirectRole"]["Properties"]["Policies"][0];
+    let statements = role["PolicyDocument"]["Statement"].as_array().unwrap();
+    let reads: Vec<_> = statements
+        .iter()
+        .filter(|it| it["Action"].to_string().contains("dynamodb"))
+        .collect();
+    let [read] = reads[..] else {
+        panic!("{reads:?}")
+    };
+    let condition = &read["Condition"];
+    let allowed: BTreeSet<String> = serde_json::from_value(
+        condition["ForAllValues:StringEquals"]["dynamodb:Attributes"].clone(),
+    )
+    .unwrap();
+    let asked = store::SHOWN.iter().chain(&store::LINKED);
+    let asked: BTreeSet<String> = asked.map(|it| (*it).to_owned()).collect();
+    assert_eq!(allowed, asked);
+    assert!(!allowed.contains("secret"));
+    assert_eq!(
+        condition["StringEquals"]["dynamodb:Select"],
+        "SPECIFIC_ATTRIBUTES"
+    );
 }
