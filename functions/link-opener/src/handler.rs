@@ -125,7 +125,8 @@ impl LinkOpener {
                 return response(pages.see_other(&magic_link), Some(cookie));
             }
             Leads::Back => {
-                let path = format!("{}/connect/{link}", self.site.path());
+                let (path, lang) = (self.site.path(), visitor.lang.as_str());
+                let path = format!("{path}/connect/{link}?lang={lang}");
                 return response(pages.see_other(&path), None);
             }
             Leads::Nothing => Page::NotFound,

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use catena::Instant;
-use fleet::{At, Claim, Fact, FleetRef, InvitationFact, Observation, Policy, Timestamp};
+use fleet::{
+    At, Claim, Fact, Facts, FleetRef, InvitationFact, InvitationFacts, Observation, Policy,
+    Register, Timestamp,
+};
 use lambda_http::{Body, Request, Response};
 use pages::{Document, Page, Place, Share, State, Visitor};
 use queue::{EventsQueue, Holds, Message, Told};
@@ -199,8 +202,11 @@ impl Redirect {
         let named = open.returning.as_ref().map(|it| &it.name);
         let facts = &stored.record.facts;
         let newest = facts.invitations.iter().max_by_key(|(_, it)| it.first);
-        // An older invitation's URLs say nothing about the one that counts.
-        let Some((hash, known)) = newest.filter(|_| named == Some(&back.name)) else {
+        // An older invitation's URLs say nothing about the one that counts; nor do those of one that is being made, of which nothing is
+        // heard yet.
+        let unheard = open.asking.is_some() && open.hash.as_ref() != newest.map(|(hash, _)| hash);
+        let ours = named == Some(&back.name) && !unheard;
+        let Some((hash, known)) = newest.filter(|_| ours) else {
             return Ok(Claimed::Nowhere);
         };
         let query = Query {
@@ -212,8 +218,9 @@ impl Redirect {
         let claim = claim(landing, &query, fleet.as_str(), hash);
         let now = self.now();
         if let Some(recorded) = &known.claim {
-            let lately = now < recorded.at().time().plus(PACE);
-            if *recorded.value() == claim || lately {
+            let at = recorded.at().time();
+            let repeated = *recorded.value() == claim && Some(at) > last_news(facts, known);
+            if repeated || now < at.plus(PACE) {
                 return Ok(Claimed::Known);
             }
         }
@@ -274,6 +281,20 @@ impl Redirect {
     fn now(&self) -> Timestamp {
         Timestamp((self.now)().unix_timestamp_nanos() as i64 / 1_000_000)
     }
+}
+
+/// When Catena last said something that a claim from before says nothing about: a fleet that comes back again after its connection
+/// broke, or after it changed its mind, claims something new by the same words.
+fn last_news(facts: &Facts, invitation: &InvitationFacts) -> Option<Timestamp> {
+    let decision = invitation.decision.iter().map(Register::at);
+    let agreements = facts.agreements.values().map(|it| it.current.at());
+    let links = facts.connections.values();
+    let links = links.flat_map(|link| {
+        let state = link.connection.state.as_ref().map(Register::at);
+        [state, link.linked].into_iter().flatten()
+    });
+    let last = decision.chain(agreements).chain(links).max();
+    last.map(At::time)
 }
 
 /// Whether nothing at all is kept of a fleet: the token is another stack's, or the table was lost.

@@ -43,7 +43,7 @@ async fn run(arguments: &[String]) -> Result<()> {
         "demo" => {
             let stack = start(options).await?;
             let verdict = tokio::select! {
-                verdict = demo::run(&stack, asked.fleets) => verdict,
+                verdict = demo::run(&stack, asked.fleets, asked.keep) => verdict,
                 () = interrupted() => bail!("interrupted"),
             };
             if asked.keep {

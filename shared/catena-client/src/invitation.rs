@@ -167,6 +167,18 @@ impl InvitationRead {
         })
     }
 
+    /// Whether the fleet comes back from it to where it would from another.
+    pub fn returns_as(&self, new: &NewInvitation) -> bool {
+        let urls = [
+            (&new.success_redirect_url, "success_redirect_url"),
+            (&new.failure_redirect_url, "failure_redirect_url"),
+        ];
+        urls.into_iter().all(|(wanted, name)| {
+            let given = self.given.0.get(name).and_then(Value::as_str);
+            given == wanted.as_deref()
+        })
+    }
+
     /// Whether it has all that another would be made with, so that asking for that would change nothing but its end. What the
     /// other leaves out doesn't count, but for the choice of providers: leaving that out means all of them.
     pub fn has_all_of(&self, new: &NewInvitation) -> bool {

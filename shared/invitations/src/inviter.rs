@@ -24,7 +24,7 @@ use time::OffsetDateTime;
 use tracing::{info, warn};
 use translation::translate_answer;
 
-use crate::step::{Stands, Step, Wish, lasts_beyond, newest_hash, step};
+use crate::step::{Stands, Step, TAKING_BACK, Wish, lasts_beyond, newest_hash, step};
 
 /// What an inviter is told.
 #[derive(Clone, Debug)]
@@ -405,6 +405,10 @@ impl Inviter {
         if read.invitation.fleet_ref.as_deref() != Some(fleet.as_str()) {
             return Err(unsure(InviteError::OtherFleet));
         }
+        if !read.returns_as(new) {
+            // Whether a refresh changes them is unknown (contract 3.1).
+            warn!(fleet.ref = %fleet, outcome = "return-urls-kept", "fleet {fleet}: Catena keeps the URLs that it was given before, so its browser may come back to where nobody knows it");
+        }
         let observations = observations(read, observed);
         let written = async {
             self.take_in(fleet, observations).await?;
@@ -771,8 +775,6 @@ fn random_name() -> Result<String, InviteError> {
     Ok(BASE64_URL_SAFE_NO_PAD.encode(bytes))
 }
 
-/// What is asked for by who takes an invitation back: nobody's request.
-const TAKING_BACK: &str = "(taking it back)";
 /// What a history calls an answer about an invitation.
 const TOLD_BY: &str = "api.invitation";
 /// The longest that Catena lets an invitation live (contract 3.1).

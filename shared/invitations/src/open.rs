@@ -66,8 +66,9 @@ impl Inviter {
             }
             let stage = stored.record.standing(&self.settings.policy, now).stage;
             let facts = &stored.record.facts;
-            match press(stage, facts, &kept, now) {
+            match press(stage, facts, &kept, &self.settings.public_base_url, now) {
                 Press::Nothing => return Ok(Opened::Connected),
+                Press::Ended => return Err(OpenError::LinkEnded),
                 Press::Lead => return magic_link(&kept),
                 Press::TooSoon(again) => return Err(OpenError::TooSoon(again)),
                 Press::Wait => {}

@@ -1,6 +1,6 @@
 //! What to do when a fleet is to be invited, from what is known: pure.
 
-use fleet::{Decision, Facts, InvitationFacts, Record, Register, Stage, Timestamp};
+use fleet::{Claim, Decision, Facts, InvitationFacts, Record, Register, Stage, Timestamp};
 use serde_json::Value;
 use store::{OpenPart, StoredInvitation};
 
@@ -136,6 +136,8 @@ pub(crate) fn step(
 pub(crate) enum Press {
     /// Nothing: its data flows.
     Nothing,
+    /// Nothing: its invitation is being taken back.
+    Ended,
     /// Lead it to the invitation that it has.
     Lead,
     /// Somebody asks Catena for it right now.
@@ -149,9 +151,15 @@ pub(crate) enum Press {
     },
 }
 
-/// What to do when a fleet presses its link's button; `stage` is its record's. It decided to: so one that declined is asked
-/// again, and so is one whose agreement is over.
-pub(crate) fn press(stage: Stage, facts: &Facts, kept: &StoredInvitation, now: Timestamp) -> Press {
+/// What to do when a fleet presses its link's button; `stage` is its record's, `returns_to` where it is to come back to. It decided
+/// to press: so one that declined is asked again, and so is one whose agreement is over.
+pub(crate) fn press(
+    stage: Stage,
+    facts: &Facts,
+    kept: &StoredInvitation,
+    returns_to: &str,
+    now: Timestamp,
+) -> Press {
     let open = &kept.open;
     if stage == Stage::Connected {
         return Press::Nothing;
@@ -159,22 +167,51 @@ pub(crate) fn press(stage: Stage, facts: &Facts, kept: &StoredInvitation, now: T
     if open.is_held(now) {
         return Press::Wait;
     }
-    let stands = Stands::of(facts, now);
+    if open.asking.as_ref().is_some_and(|it| it == TAKING_BACK) {
+        return Press::Ended;
+    }
     let again = open
         .opened_at
         .map(|at| at.plus(LATELY.as_millis() as i64))
         .filter(|again| now < *again);
-    let ours = open.hash == newest_hash(facts) && kept.secret.is_some() && open.asking.is_none();
-    match (&stands, again) {
-        (Stands::Open, _) if ours && lasts_beyond(facts, now.plus(AN_HOUR)) => Press::Lead,
-        // Its link was renewed by the last press, which a phone may have lost.
+    let ours = open.hash == newest_hash(facts) && kept.secret.is_some();
+    // Else the fleet would come back to where nobody knows it.
+    let returns = open.returning.as_ref().is_some_and(|it| now < it.ends)
+        && open.returns_to.as_deref() == Some(returns_to);
+    let doubted = open.asking.is_some() || !returns || came_back_in_vain(facts, open);
+    match (Stands::of(facts, now), again) {
+        (Stands::Open, again)
+            if ours && lasts_beyond(facts, now.plus(AN_HOUR)) && (again.is_some() || !doubted) =>
+        {
+            Press::Lead
+        }
+        // It was renewed by a press of these ten minutes.
         (Stands::Accepted, Some(_)) if ours => Press::Lead,
+        // Reopened since, by two clocks of which one may be behind.
+        (Stands::Declined(_), Some(_)) if ours && open.opened_at >= decided(facts) => Press::Lead,
         (_, Some(again)) => Press::TooSoon(again),
         // Whether the link of an accepted invitation works twice is unknown (contract 7, row 19): it is renewed.
         (stands, None) => Press::Ask {
-            anew: *stands == Stands::Accepted,
+            anew: stands == Stands::Accepted,
         },
     }
+}
+
+/// When the newest invitation was decided.
+fn decided(facts: &Facts) -> Option<Timestamp> {
+    let newest = facts.newest_invitation()?;
+    newest.decision.as_ref().map(|it| it.at().time())
+}
+
+/// Whether the fleet came back from Connect without anything since Catena was last asked: what we know of its invitation may be
+/// wrong, since nobody repeats news that got lost.
+fn came_back_in_vain(facts: &Facts, open: &OpenPart) -> bool {
+    let newest = facts.newest_invitation();
+    let claim = newest.and_then(|newest| newest.claim.as_ref());
+    claim.is_some_and(|claim| {
+        matches!(claim.value(), Claim::Failed | Claim::Unclear)
+            && Some(claim.at().time()) > open.asked_at
+    })
 }
 
 /// Whether the newest invitation's link works beyond a moment.
@@ -191,6 +228,8 @@ pub(crate) fn newest_hash(facts: &Facts) -> Option<String> {
     newest.map(|(hash, _)| hash.clone())
 }
 
+/// What is asked for by who takes an invitation back: nobody's request.
+pub(crate) const TAKING_BACK: &str = "(taking it back)";
 /// An invitation is used until an hour before its end, in milliseconds: a fleet needs time to find its provider's password.
 pub(crate) const AN_HOUR: i64 = 60 * 60 * 1000;
 
@@ -361,7 +400,13 @@ mod tests {
             open,
         };
         let record = record(decision, NOW.0 + ends);
-        press(Stage::Invited, &record.facts, &kept, NOW)
+        press(
+            Stage::Invited,
+            &record.facts,
+            &kept,
+            "https://a.example",
+            NOW,
+        )
     }
 
     #[test]
@@ -379,6 +424,44 @@ mod tests {
         assert_eq!(pressed(Decision::Open, AN_HOUR + 1, unsure), ask);
         let elsewhere = |open: &mut OpenPart| open.hash = Some("other".to_owned());
         assert_eq!(pressed(Decision::Open, AN_HOUR + 1, elsewhere), ask);
+        // Made before there were return tokens, or when the pages were elsewhere.
+        let no_way_back = |open: &mut OpenPart| open.returning = None;
+        assert_eq!(pressed(Decision::Open, AN_HOUR + 1, no_way_back), ask);
+        let moved = |open: &mut OpenPart| open.returns_to = Some("https://b.example".to_owned());
+        assert_eq!(pressed(Decision::Open, AN_HOUR + 1, moved), ask);
+        let going = |open: &mut OpenPart| open.asking = Some(json!(TAKING_BACK));
+        assert_eq!(pressed(Decision::Open, AN_HOUR + 1, going), Press::Ended);
+    }
+
+    #[test]
+    fn who_came_back_in_vain_is_not_led_to_the_same_again_without_a_look() {
+        let kept = StoredInvitation {
+            version: 1,
+            secret: Some(Sealed::new("{}")),
+            open: OpenPart {
+                asked_at: Some(Timestamp(20)),
+                ..kept()
+            },
+        };
+        let came_back = |at, claim, kept: &StoredInvitation| {
+            let claimed = Observation {
+                at: At(Timestamp(at), 0),
+                fact: Fact::Invitation {
+                    invitation: "hash".to_owned(),
+                    was: InvitationFact::Claim(claim),
+                },
+            };
+            let record = record(Decision::Open, NOW.0 + AN_HOUR + 1).fold(&claimed);
+            press(Stage::Viewed, &record.facts, kept, "https://a.example", NOW)
+        };
+        let ask = Press::Ask { anew: false };
+        assert_eq!(came_back(30, Claim::Failed, &kept), ask);
+        assert_eq!(came_back(30, Claim::Unclear, &kept), ask);
+        assert_eq!(came_back(30, Claim::Connected, &kept), Press::Lead);
+        assert_eq!(came_back(20, Claim::Failed, &kept), Press::Lead);
+        let mut lately = kept;
+        lately.open.opened_at = Some(NOW);
+        assert_eq!(came_back(30, Claim::Failed, &lately), Press::Lead);
     }
 
     #[test]
@@ -392,8 +475,33 @@ mod tests {
             "needs no call"
         );
         assert_eq!(pressed(Decision::Accepted, -1, lately), Press::Lead);
-        assert_eq!(pressed(Decision::Declined(None), AN_HOUR, lately), soon);
+        assert_eq!(
+            pressed(Decision::Declined(None), AN_HOUR, lately),
+            Press::Lead,
+            "it was reopened since"
+        );
+        let again = Press::TooSoon(Timestamp(9 + ten));
+        let mut kept = StoredInvitation {
+            secret: Some(Sealed::new("{}")),
+            open: kept(),
+            ..StoredInvitation::default()
+        };
+        kept.open.opened_at = Some(Timestamp(9));
+        let facts = record(Decision::Declined(None), 0).facts;
+        let pressed_early = press(
+            Stage::Declined,
+            &facts,
+            &kept,
+            "https://a.example",
+            Timestamp(11),
+        );
+        assert_eq!(pressed_early, again);
         assert_eq!(pressed(Decision::Expired, -1, lately), soon);
+        let unsure = |open: &mut OpenPart| {
+            lately(open);
+            open.asking = Some(json!({}));
+        };
+        assert_eq!(pressed(Decision::Open, AN_HOUR + 1, unsure), Press::Lead);
         let before = |open: &mut OpenPart| open.opened_at = Some(NOW.plus(-ten));
         let ask = Press::Ask { anew: false };
         assert_eq!(pressed(Decision::Declined(None), AN_HOUR, before), ask);
@@ -405,7 +513,7 @@ mod tests {
     fn a_press_of_a_connected_fleet_asks_nothing() {
         let record = record(Decision::Accepted, NOW.0 + 1);
         let kept = StoredInvitation::default();
-        let done = press(Stage::Connected, &record.facts, &kept, NOW);
+        let done = press(Stage::Connected, &record.facts, &kept, "", NOW);
         assert_eq!(done, Press::Nothing);
     }
 }

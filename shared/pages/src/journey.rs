@@ -68,7 +68,9 @@ impl State {
                 .unwrap_or(Self::Expired),
             Stage::Invited | Stage::Viewed | Stage::Accepted => {
                 let opened = decided(record, &Decision::Open);
-                let claim = claim.after(opened);
+                // What it came back with when it declined is over once it accepted.
+                let accepted = decided(record, &Decision::Accepted);
+                let claim = claim.after(opened).without_failure_before(accepted);
                 match (claim.waiting(place), place, standing.stage) {
                     (Some(state), ..) => state,
                     (None, Place::Return, _) => Self::Connecting,
@@ -94,6 +96,13 @@ impl<'a> Claimed<'a> {
     /// Nothing, unless it was claimed after that.
     fn after(self, moment: Option<Timestamp>) -> Self {
         Self(self.0.filter(|(at, _)| Some(*at) > moment))
+    }
+
+    /// Nothing, if it failed before that.
+    fn without_failure_before(self, moment: Option<Timestamp>) -> Self {
+        let stands =
+            |(at, claim): &(Timestamp, &Claim)| **claim != Claim::Failed || Some(*at) > moment;
+        Self(self.0.filter(stands))
     }
 
     /// Nothing, unless it is something that a fleet can't claim without having changed its mind.
@@ -251,6 +260,21 @@ mod tests {
         assert_eq!(returned(Claim::Requested(None)), both(UNCONFIRMED));
         let all = [open, accepted, claim(30, Claim::Requested(None))];
         assert_eq!(states(&all), both(UNCONFIRMED));
+    }
+
+    #[test]
+    fn who_accepts_after_all_has_not_failed() {
+        let with = |at, claimed| {
+            let accepted = decision(15, Decision::Accepted);
+            let reopened = decision(14, Decision::Open);
+            states(&[claim(at, claimed), reopened, accepted])
+        };
+        let waits = (State::Started, State::Connecting);
+        assert_eq!(with(12, Claim::Failed), waits);
+        // It gave up in the middle of Connect.
+        assert_eq!(with(16, Claim::Failed), (State::Started, State::Failed));
+        // Clocks differ: what it claims to have done counts.
+        assert_eq!(with(12, Claim::Connected), both(State::Connecting));
     }
 
     #[test]

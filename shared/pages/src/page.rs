@@ -188,11 +188,10 @@ impl Pages {
                 }
                 view.of_state(state);
                 view.button = step(state).map(|step| (step, link));
-                view.about_button = match view.button {
-                    Some((Step::Connect, _)) if *state == State::Invited => Some(Fixed::NothingYet),
-                    Some((Step::Continue, _)) if state.is_waiting() => Some(Fixed::Unfinished),
-                    Some(_) | None => None,
-                };
+                if *state == State::Invited {
+                    view.about_button = Some(Fixed::NothingYet);
+                }
+                view.wait_first(state);
                 view.check = state.is_waiting().then(|| self.link_path(link));
                 view
             }
@@ -207,13 +206,12 @@ impl Pages {
                 let mut view = View::new(200, mark(state), words.state(state, fleet));
                 view.fleet = fleet.filter(|_| !heads(state));
                 view.of_state(state);
-                // Who just came back has nothing to do but wait.
-                let step = step(state).filter(|_| *state != State::Connecting);
-                match (step, link) {
+                match (step(state), link) {
                     (Some(step), Some(link)) => view.button = Some((step, link)),
                     (Some(step), None) => view.by_link = Some(step),
                     (None, _) => {}
                 }
+                view.wait_first(state);
                 if state.is_waiting() {
                     view.polls = Some((format!("{path}/status"), etag(state)));
                     if *state == State::Failed {
@@ -327,7 +325,7 @@ impl Pages {
             div.steps {
                 @if let Some((step, link)) = view.button {
                     form method="post" action={ (self.link_path(link)) "/open?lang=" (lang.as_str()) } {
-                        button { (words.button(step)) }
+                        button.quiet[view.quiet] { (words.button(step)) }
                         @if let Some(text) = view.about_button { p { (words.fixed(text)) } }
                     }
                 }
@@ -398,6 +396,8 @@ struct View<'a> {
     shares: &'a [Share],
     /// Whether the shares are a matter of detail.
     folded: bool,
+    /// Whether the button isn't what comes next.
+    quiet: bool,
     admitted_until: Option<Minute>,
     again_from: Option<Minute>,
     /// What the button does, and the link that it opens.
@@ -435,6 +435,7 @@ impl View<'_> {
             fleet: None,
             shares: &[],
             folded: false,
+            quiet: false,
             admitted_until: None,
             again_from: None,
             button: None,
@@ -449,6 +450,14 @@ impl View<'_> {
             reload: false,
             here: Some(String::new()),
             retry_after: None,
+        }
+    }
+
+    /// While news may be on its way, waiting comes first. It may also never come, so there is a way on.
+    fn wait_first(&mut self, state: &State) {
+        self.quiet = matches!(state, State::Connecting | State::Requested { .. });
+        if *state == State::Connecting && self.button.is_some() {
+            self.about_button = Some(Fixed::Unfinished);
         }
     }
 
@@ -528,7 +537,9 @@ const fn step(state: &State) -> Option<Step> {
     match state {
         State::Invited | State::ProviderLive { .. } => Some(Step::Connect),
         State::Started | State::Connecting => Some(Step::Continue),
-        State::Connected { .. } | State::Requested { .. } | State::Withdrawn => None,
+        // What it asked for may never come: that must not be a dead end.
+        State::Requested { .. } => Some(Step::Another),
+        State::Connected { .. } | State::Withdrawn => None,
         State::Broken | State::Ended => Some(Step::ConnectAgain),
         State::Paused => Some(Step::OpenConnect),
         State::Declined => Some(Step::StartAgain),

@@ -33,6 +33,7 @@ pub(crate) enum Step {
     StartAgain,
     Renew,
     OpenConnect,
+    Another,
 }
 
 /// A text that needs no state.
@@ -659,6 +660,12 @@ impl Words<'_> {
                 "Abrir Catena Connect",
                 "Ouvrir Catena Connect",
             ),
+            Step::Another => say!(
+                lang,
+                "Connect another provider",
+                "Conectar otro proveedor",
+                "Connecter un autre fournisseur",
+            ),
         }
     }
 
@@ -707,6 +714,12 @@ impl Words<'_> {
                 "To open Catena Connect, use the link in your invitation from {partner} again.",
                 "Para abrir Catena Connect, use de nuevo el enlace de su invitación de {partner}.",
                 "Pour ouvrir Catena Connect, utilisez de nouveau le lien de votre invitation de {partner}.",
+            ),
+            Step::Another => say!(
+                lang,
+                "To connect another provider, open the link in your invitation from {partner} again.",
+                "Para conectar otro proveedor, abra de nuevo el enlace de su invitación de {partner}.",
+                "Pour connecter un autre fournisseur, ouvrez de nouveau le lien de votre invitation de {partner}.",
             ),
         }
     }

@@ -6,7 +6,7 @@
 use std::fmt;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use fleet::{FleetRef, SCHEMA, Timestamp};
+use fleet::{FleetRef, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use time::Duration;
@@ -153,10 +153,10 @@ impl Table {
         let Some(item) = found.first() else {
             return Ok(None);
         };
-        let fleet = FleetRef::parse(text(item, "fleet_ref")?);
-        Ok(Some(fleet.ok_or_else(|| {
-            damaged(item, "no readable fleet_ref".to_owned())
-        })?))
+        let fleet = text(item, "fleet_ref").ok().and_then(FleetRef::parse);
+        // Without its key, which opens the fleet's invitation.
+        let unreadable = || damaged(&key("LINK#…", LINK), "no readable fleet_ref".to_owned());
+        fleet.map(Some).ok_or_else(unreadable)
     }
 
     /// Writes what is kept of a fleet's invitation if its version is still `stored.version`, and returns the written one's. What
@@ -259,7 +259,11 @@ fn read(item: &Item) -> Result<StoredInvitation, StoreError> {
     let schema: u32 = number(item, "schema")?;
     if schema > SCHEMA {
         let item = format!("invitation of {}", text(item, "pk")?);
-        return Err(StoreError::NewerSchema { item, schema });
+        return Err(StoreError::NewerSchema {
+            item,
+            schema,
+            known: SCHEMA,
+        });
     }
     let open = serde_json::from_str(text(item, "invitation")?)
         .map_err(|error| damaged(item, format!("invitation: {error}")))?;
@@ -274,6 +278,8 @@ fn read(item: &Item) -> Result<StoredInvitation, StoreError> {
     })
 }
 
+/// The form of the item that this version writes: 2 since it names what the fleet comes back by.
+const SCHEMA: u32 = 2;
 const INVITATION: &str = "INVITATION";
 const LINK: &str = "LINK";
 /// The attributes that [`Table::shown`] reads: the template lets the function that shows pages read these and [`LINKED`] alone.

@@ -154,7 +154,11 @@ pub(crate) fn read(item: &Item) -> Result<KeyRecord, StoreError> {
             let schema: u32 = number(item, "facts_schema")?;
             if schema > SCHEMA {
                 let item = text(item, "pk").unwrap_or_default().to_owned();
-                return Err(StoreError::NewerSchema { item, schema });
+                return Err(StoreError::NewerSchema {
+                    item,
+                    schema,
+                    known: SCHEMA,
+                });
             }
             let facts = serde_json::from_str(facts)
                 .map_err(|error| damaged(item, format!("connection_facts: {error}")))?;

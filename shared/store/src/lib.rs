@@ -75,15 +75,14 @@ pub enum StoreError {
         bytes: usize,
     },
     /// The record's form is newer than this program: after a roll-back, the newer program must be brought back.
-    #[error(
-        "{item} has schema {schema}, newer than this program's {}",
-        fleet::SCHEMA
-    )]
+    #[error("{item} has schema {schema}, newer than this program's {known}")]
     NewerSchema {
         /// The item.
         item: String,
         /// Its schema.
         schema: u32,
+        /// The newest that this program knows.
+        known: u32,
     },
     /// The program panicked on what was to be written.
     #[error(transparent)]

@@ -144,7 +144,11 @@ pub(crate) fn read(fleet: FleetRef, item: &Item) -> Result<StoredRecord, StoreEr
     let schema: u32 = number(item, "schema")?;
     if schema > SCHEMA {
         let item = format!("record of {fleet}");
-        return Err(StoreError::NewerSchema { item, schema });
+        return Err(StoreError::NewerSchema {
+            item,
+            schema,
+            known: SCHEMA,
+        });
     }
     let part = |name: &'static str| match item.get(name) {
         Some(_) => text(item, name).map(Some),

@@ -313,10 +313,8 @@ fn after(record: &Record, kind: OverrideKind, now: Timestamp) -> At {
     next.max(Some(At(now, 0))).unwrap_or(At(now, 0))
 }
 
-/// The record with observations in it, those that were news, and whether any was ignored.
-///
-/// What a browser claims is unsigned, so it makes no record, nor an invitation in one; and each time that a page is loaded again
-/// it is claimed again, which isn't worth a write.
+/// The record with observations in it, those that were news, and whether any was ignored: what a browser claims is unsigned, so it
+/// makes no record, nor an invitation in one.
 fn fold(record: &Record, observations: &[Observation]) -> (Record, Vec<Observation>, bool) {
     let mut record = record.clone();
     let mut news = Vec::new();
@@ -324,17 +322,12 @@ fn fold(record: &Record, observations: &[Observation]) -> (Record, Vec<Observati
     for observation in observations {
         if let Fact::Invitation {
             invitation,
-            was: InvitationFact::Claim(claim),
+            was: InvitationFact::Claim(_),
         } = &observation.fact
+            && !record.facts.invitations.contains_key(invitation)
         {
-            let Some(known) = record.facts.invitations.get(invitation) else {
-                ignored = true;
-                continue;
-            };
-            let same = |it: &&Register<_>| it.value() == claim && it.at() <= observation.at;
-            if known.claim.as_ref().filter(same).is_some() {
-                continue;
-            }
+            ignored = true;
+            continue;
         }
         let before = record.facts.clone();
         record = record.fold(observation);

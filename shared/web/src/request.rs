@@ -79,16 +79,19 @@ impl<'a> Asked<'a> {
         let ahead = ahead
             .iter()
             .any(|name| is(name, "prefetch") || is(name, "preview"));
-        // Every browser says so since 2023 (Fetch Metadata); where it is absent, the other signs count.
-        let elsewhere = self
-            .header("sec-fetch-mode")
-            .is_some_and(|it| it != "navigate");
-        let agent = self
-            .header("user-agent")
-            .unwrap_or_default()
-            .to_ascii_lowercase();
-        let browser = agent.starts_with("mozilla/") && !ROBOTS.iter().any(|it| agent.contains(it));
-        !self.is_head() && !ahead && !elsewhere && browser
+        // What browsers say of themselves since 2023 (Fetch Metadata); of others the user agent has to tell.
+        let browser = match self.header("sec-fetch-mode") {
+            Some(mode) => mode == "navigate",
+            None => {
+                let agent = self.header("user-agent").unwrap_or_default();
+                let agent = agent.to_ascii_lowercase();
+                let browser = ["mozilla/", "opera/"]
+                    .iter()
+                    .any(|it| agent.starts_with(it));
+                browser && !ROBOTS.iter().any(|it| agent.contains(it))
+            }
+        };
+        !self.is_head() && !ahead && browser
     }
 }
 
@@ -120,16 +123,63 @@ pub fn response(document: Document, cookie: Option<String>) -> Response<Body> {
     builder.body(body).unwrap_or_else(broken)
 }
 
-/// What user agents of robots have in them that pass for browsers otherwise: crawlers, scanners and previews of links.
-const ROBOTS: [&str; 10] = [
-    "bot",
+/// What user agents of robots that pass for browsers have in them, and no model of a phone has.
+const ROBOTS: [&str; 8] = [
+    "bot/",
+    "bot;",
     "compatible;",
-    "crawl",
-    "spider",
-    "preview",
-    "scan",
+    "crawler",
     "facebookexternalhit",
     "safelinks",
-    "slurp",
-    "monitor",
+    "spider",
+    "uripreview",
 ];
+
+#[cfg(test)]
+mod tests {
+    use lambda_http::http;
+
+    use super::*;
+
+    fn is_visit(headers: &[(&str, &str)]) -> bool {
+        let mut request = http::Request::builder();
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        Asked::new(&request.body(Body::Empty).unwrap()).is_visit()
+    }
+
+    #[test]
+    fn people_visit_and_robots_dont() {
+        let chrome = "Mozilla/5.0 (Linux; Android 10; K) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0 Mobile Safari/537.36";
+        for agent in [
+            chrome,
+            "Mozilla/5.0 (Linux; Android 9; CUBOT X30 Build/P) AppleWebKit/537.36",
+            "Mozilla/5.0 (Linux; Android 8; ScanPal EDA51) AppleWebKit/537.36",
+            "Opera/9.80 (J2ME/MIDP; Opera Mini/9/174.101; U; en) Presto/2.12",
+        ] {
+            assert!(is_visit(&[("user-agent", agent)]), "{agent}");
+        }
+        for agent in [
+            "",
+            "curl/8.5.0",
+            "Slackbot-LinkExpanding 1.0",
+            "WhatsApp/2.24",
+            "Mozilla/5.0 (compatible; bingbot/2.0; +http://www.bing.com/bingbot.htm)",
+            "Mozilla/5.0 (Windows NT 6.1) SkypeUriPreview Preview/0.5",
+            "Mozilla/5.0 (X11; Linux x86_64) Googlebot/2.1",
+        ] {
+            assert!(!is_visit(&[("user-agent", agent)]), "{agent}");
+        }
+        let navigates = ("sec-fetch-mode", "navigate");
+        assert!(is_visit(&[("user-agent", "something new"), navigates]));
+        assert!(!is_visit(&[
+            ("user-agent", chrome),
+            ("sec-fetch-mode", "cors")
+        ]));
+        assert!(!is_visit(&[
+            navigates,
+            ("sec-purpose", "prefetch;prerender")
+        ]));
+    }
+}

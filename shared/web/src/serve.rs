@@ -21,10 +21,9 @@ where
 
 fn writable(mut event: LambdaEvent<LambdaRequest>) -> LambdaEvent<LambdaRequest> {
     if let LambdaRequest::ApiGatewayV2(request) = &mut event.payload {
-        for text in [&mut request.raw_path, &mut request.raw_query_string] {
-            if let Some(text) = text {
-                *text = utf8_percent_encode(text, UNWRITABLE).to_string();
-            }
+        let texts = [&mut request.raw_path, &mut request.raw_query_string];
+        for text in texts.into_iter().flatten() {
+            *text = utf8_percent_encode(text, UNWRITABLE).to_string();
         }
     }
     event

@@ -83,6 +83,10 @@ impl Origin {
         if authority.as_str().contains('@') {
             return None;
         }
+        // Nor is what stands in a port's place but isn't one.
+        if authority.as_str() != authority.host() && authority.port_u16().is_none() {
+            return None;
+        }
         let here = matches!(uri.host(), Some("127.0.0.1" | "localhost"));
         match uri.scheme_str() {
             Some("https") => {}
@@ -110,7 +114,8 @@ impl FromStr for Origin {
     fn from_str(text: &str) -> Result<Self, ()> {
         let origin = Self::of(text).ok_or(())?;
         // Nothing but an origin.
-        let same = text.trim_end_matches('/').eq_ignore_ascii_case(&origin.0);
+        let plain = text.trim_end_matches('/').to_ascii_lowercase();
+        let same = plain.strip_suffix(":443").unwrap_or(&plain) == origin.0;
         same.then_some(origin).ok_or(())
     }
 }
@@ -148,6 +153,10 @@ mod tests {
             "https://connect.example.com@evil.example/",
             "https://connect.example.com:pass@evil.example/",
             "https://connect.example.com\\@evil.example/",
+            "https://connect.example.com:443.evil.example/",
+            "https://connect.example.com:/",
+            "https://connect.example.com:65536/",
+            "http://127.0.0.1:8080.evil.example/",
             "http://connect.example.com/",
             "javascript:alert(1)",
             "//connect.example.com/",
@@ -173,7 +182,7 @@ mod tests {
                 ("PARTNER_NAME", "Example Freight"),
                 (
                     "CONNECT_ORIGINS",
-                    "https://connect.example.com, https://b.example:8443",
+                    "https://connect.example.com:443, https://b.example:8443",
                 ),
             ];
             vars.retain(|(key, _)| *key != changed.0);
@@ -184,6 +193,8 @@ mod tests {
         let site = read(("LOG_LEVEL", "info")).unwrap();
         assert_eq!(site.path(), "/kingpin");
         assert!(site.is_https());
+        let first = site.connect_origins[0].as_str();
+        assert_eq!(first, "https://connect.example.com");
         assert_eq!(site.connect_origins[1].as_str(), "https://b.example:8443");
         for changed in [
             ("PARTNER_NAME", ""),

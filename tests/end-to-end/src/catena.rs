@@ -82,7 +82,7 @@ pub(crate) async fn silent() -> Simulator {
     simulator
 }
 
-fn client(simulator: &Simulator) -> Client {
+pub(crate) fn client(simulator: &Simulator) -> Client {
     let endpoints = Endpoints {
         api: simulator.url().parse().unwrap(),
         token: format!("{}{}", simulator.url(), simulator::TOKEN_PATH)

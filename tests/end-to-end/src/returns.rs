@@ -578,6 +578,42 @@ async fn a_thousand_made_up_returns_leave_one_claim_and_open_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_comes_back_again_after_something_happened_claims_something_new_by_the_same_words() {
+    let way = Way::start().await;
+    let token = way.invited("FIRST", INVITATION, Some(Claim::Failed)).await;
+    let path = format!("/return/{token}/failure");
+    way.get(&path, "").await;
+    assert_eq!(way.queued().await, [] as [&str; 0], "a reload");
+    let fleet = FleetRef::parse("FIRST").unwrap();
+    let fact = Fact::Invitation {
+        invitation: InvitationHash::of(INVITATION).as_str().to_owned(),
+        was: InvitationFact::Decision(Decision::Declined(None)),
+    };
+    let at = At(now().plus(-30_000), 0);
+    way.take_in(&fleet, vec![Observation { at, fact }]).await;
+    way.get(&path, "").await;
+    assert_eq!(way.queued().await, ["FIRST failed"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_invitations_way_back_shows_how_the_fleet_stands_and_claims_nothing() {
+    let way = Way::start().await;
+    way.invited("FIRST", INVITATION, None).await;
+    let older = way.keys.token(&Return {
+        fleet: FleetRef::parse("FIRST").unwrap(),
+        name: "an-older-name".to_owned(),
+        ends: now().plus(86_400_000),
+    });
+    let answered = way.get(&format!("/return/{older}/success"), "").await;
+    assert_eq!(
+        told(&answered, &[(&older, "{token}")]),
+        "303 /return/{token}"
+    );
+    assert_eq!(way.queued().await, [] as [&str; 0]);
+    assert_eq!(way.get(&format!("/return/{older}"), "").await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_address_of_a_pressed_button_leads_back_to_the_link() {
     let way = Way::start().await;
     let link = "abcdefghijklmnopqrstuv";
