@@ -193,13 +193,14 @@ fn built_tests(options: &[&str]) -> Result<Tests, Error> {
 }
 
 /// The functions in `tests/end-to-end/src/drills.rs`.
-const DRILLS: [&str; 6] = [
+const DRILLS: [&str; 7] = [
     "shuffle",
     "conflicts",
     "crashes",
     "invitations",
     "access",
     "openapi",
+    "journeys",
 ];
 const EXHAUSTIVE: &str = "--exhaustive";
 
@@ -228,10 +229,10 @@ impl Sum {
 const HELP: &str = "\
 cargo xtask <command>
 
-  demo     deploy template.yaml to a local AWS, walk fleets through it, and tell what became of
-           every delivery
-             --fleets N           how many fleets (20)
-             --keep               leave it running afterwards
+  demo     deploy template.yaml to a local AWS, walk fleets through it with repeats and disorder, then
+           eight in browsers from their links through Connect and back, and tell what became of all
+             --fleets N           how many fleets before the eight (20)
+             --keep               leave it running afterwards, with a link to open in a browser
   up       deploy template.yaml to a local AWS and leave it running until Ctrl-C
   dev      the same, but run the functions under `cargo lambda watch`: a change to their sources
            is live without a restart
@@ -256,6 +257,8 @@ cargo xtask <command>
              invitations          the partner API is killed before and after each of its calls
              access               2,000 answers about access next to as many bare GetItems
              openapi              schemathesis calls the partner API by its OpenAPI document
+             journeys             fleets in a browser: 8 ways from the link through Connect and back, on
+                                  phones and desktops, with and without JavaScript, in 3 languages
   check    formatting, lints, documentation, dependencies, template
              --list               what it consists of
              --only NAME,NAME     some of it

@@ -84,6 +84,17 @@ impl Tab {
         self.act(&element, "value", json!({"text": text})).await
     }
 
+    /// Presses a key where the focus is, as WebDriver names it: a letter, or for example `\u{E004}`, Tab, or `\u{E007}`, Enter.
+    pub async fn key(&self, key: &str) -> Result<(), Error> {
+        let act = |what: &str| json!({"type": what, "value": key});
+        let actions =
+            json!([{"type": "key", "id": "keyboard", "actions": [act("keyDown"), act("keyUp")]}]);
+        self.session()
+            .post("/actions", json!({"actions": actions}))
+            .await?;
+        Ok(())
+    }
+
     /// Waits until a selector finds an element.
     pub async fn wait_for(&self, css: &str, limit: Duration) -> Result<(), Error> {
         let start = Instant::now();
@@ -211,6 +222,12 @@ impl Tab {
             scripts(true).await?;
         }
         Ok(serde_json::from_value(findings?)?)
+    }
+
+    /// How many rules the page passed when [`axe`](Self::axe) last looked at it. Those that didn't apply aren't counted.
+    pub async fn axe_passed(&self) -> Result<u64, Error> {
+        let passed = self.evaluate("axe.passed").await?;
+        Ok(passed.as_u64().unwrap_or_default())
     }
 }
 
@@ -380,5 +397,8 @@ axe.run(document, {
     rules: {"target-size": {enabled: true}},
     resultTypes: ["violations"],
     preload: false,
-}).then(({violations}) => violations.flatMap(({id, impact, nodes}) => nodes.map(node =>
-    `axe: ${id} (${impact}) at ${node.target.join(" ")}: ${node.failureSummary.replace(/\s+/g, " ")}`)))"#;
+}).then(({violations, passes}) => {
+    axe.passed = passes.length;
+    return violations.flatMap(({id, impact, nodes}) => nodes.map(node =>
+        `axe: ${id} (${impact}) at ${node.target.join(" ")}: ${node.failureSummary.replace(/\s+/g, " ")}`));
+})"#;

@@ -456,6 +456,15 @@ async fn openapi() {
     }
 }
 
+/// Fleets in a browser, from their links through Connect and back.
+#[tokio::test(flavor = "multi_thread")]
+async fn journeys() {
+    // Skipped loudly where there is no browser.
+    if let Some(told) = crate::journeys::walk(scale(3, 12)).await {
+        println!("journeys: {told}");
+    }
+}
+
 /// How long each of some calls took, sorted.
 async fn latencies(calls: usize, call: impl AsyncFn(usize)) -> Vec<Duration> {
     let timed = async |number| {
