@@ -8,7 +8,7 @@ use invitations::{InviteError, Inviter, OpenError, Opened};
 use lambda_http::{Body, Request, Response};
 use pages::{Page, Visitor};
 use startup::describe;
-use store::{StoreError, Table};
+use store::{StoreError, Table, timestamp};
 use time::OffsetDateTime;
 use tracing::{error, info, warn};
 use web::{Asked, LinkCookie, Origin, Site, response};
@@ -143,7 +143,7 @@ impl LinkOpener {
     }
 
     fn now(&self) -> Timestamp {
-        Timestamp((self.now)().unix_timestamp_nanos() as i64 / 1_000_000)
+        timestamp((self.now)())
     }
 }
 

@@ -2,8 +2,6 @@
 
 mod handler;
 
-use std::time::Duration;
-
 use invitations::Inviter;
 use lambda_http::{Error, service_fn};
 use startup::{Env, Patience};
@@ -11,14 +9,6 @@ use store::Table;
 use web::Site;
 
 use crate::handler::LinkOpener;
-
-/// A person waits: several attempts at the table fit the handler's own deadline.
-const PATIENCE: Patience = Patience {
-    connect: Duration::from_millis(500),
-    attempt: Duration::from_secs(2),
-    attempts: 3,
-    pause: Duration::from_millis(50),
-};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
@@ -34,7 +24,7 @@ async fn main() -> Result<(), Error> {
         ],
     )?;
     let site = Site::read(&env)?;
-    let aws = startup::aws_config(&env, PATIENCE).await?;
+    let aws = startup::aws_config(&env, Patience::OF_A_CALLER).await?;
     let table = Table::new(
         aws_sdk_dynamodb::Client::new(&aws),
         env.required("TABLE_NAME")?,

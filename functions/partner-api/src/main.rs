@@ -1,21 +1,11 @@
 //! The partner API as a Lambda function.
 
-use std::time::Duration;
-
 use invitations::Inviter;
 use lambda_http::{Error, run, service_fn};
 use partner_api::{PartnerApi, Permissions, Settings};
 use startup::{Env, Patience};
 use store::{HistoryDays, Table};
 use time::OffsetDateTime;
-
-/// A caller waits: several attempts at the table fit the handler's own deadline.
-const PATIENCE: Patience = Patience {
-    connect: Duration::from_millis(500),
-    attempt: Duration::from_secs(2),
-    attempts: 3,
-    pause: Duration::from_millis(50),
-};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
@@ -30,7 +20,7 @@ async fn main() -> Result<(), Error> {
             "store",
         ],
     )?;
-    let aws = startup::aws_config(&env, PATIENCE).await?;
+    let aws = startup::aws_config(&env, Patience::OF_A_CALLER).await?;
     let table = Table::new(
         aws_sdk_dynamodb::Client::new(&aws),
         env.required("TABLE_NAME")?,

@@ -13,7 +13,7 @@ use queue::{EventsQueue, Holds, Message, Told};
 use return_token::{Return, ReturnKeys};
 use secrets::Cached;
 use startup::describe;
-use store::{Link, OpenPart, StoreError, StoredRecord, Table};
+use store::{Link, OpenPart, StoreError, StoredRecord, Table, timestamp};
 use time::OffsetDateTime;
 use tracing::{info, warn};
 use web::{Asked, LinkCookie, Site, response};
@@ -279,7 +279,7 @@ impl Redirect {
     }
 
     fn now(&self) -> Timestamp {
-        Timestamp((self.now)().unix_timestamp_nanos() as i64 / 1_000_000)
+        timestamp((self.now)())
     }
 }
 

@@ -24,6 +24,16 @@ pub struct Patience {
     pub pause: Duration,
 }
 
+impl Patience {
+    /// While a caller waits up to API Gateway's 30 s: several attempts fit a deadline of 28 s.
+    pub const OF_A_CALLER: Self = Self {
+        connect: Duration::from_millis(500),
+        attempt: Duration::from_secs(2),
+        attempts: 3,
+        pause: Duration::from_millis(50),
+    };
+}
+
 /// The configuration that all of a function's clients share.
 ///
 /// Region and credentials come from the variables that Lambda sets, so no other place is asked. HTTPS is that of [`https`].

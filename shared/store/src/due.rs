@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use fleet::{FleetRef, Stage};
+use fleet::{FleetRef, Stage, Timestamp};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use time::OffsetDateTime;
 
@@ -36,7 +36,7 @@ impl Table {
     ) -> Result<Vec<(i64, DueItem)>, StoreError> {
         let shards = (0..SHARDS).map(|shard| {
             let condition = "due_shard = :key AND due_at <= :until";
-            let until = AttributeValue::N(millis(until).to_string());
+            let until = AttributeValue::N(timestamp(until).0.to_string());
             let values = BTreeMap::from([
                 (":key", AttributeValue::S(shard.to_string())),
                 (":until", until),
@@ -127,9 +127,9 @@ pub(crate) fn shard(pk: &str) -> AttributeValue {
     AttributeValue::S((hash % SHARDS).to_string())
 }
 
-/// Milliseconds since 1970.
-pub(crate) fn millis(time: OffsetDateTime) -> i64 {
-    (time.unix_timestamp_nanos() / 1_000_000) as i64
+/// A moment of the clock's, as records have it.
+pub fn timestamp(time: OffsetDateTime) -> Timestamp {
+    Timestamp((time.unix_timestamp_nanos() / 1_000_000) as i64)
 }
 
 pub(crate) const SHARD: &str = "due_shard";

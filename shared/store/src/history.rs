@@ -10,7 +10,7 @@ use time::{Duration, OffsetDateTime};
 use crate::{
     StoreError, Table,
     batch::{Item, damaged, key, text},
-    due::millis,
+    due::timestamp,
     record::pk,
 };
 
@@ -184,7 +184,11 @@ impl Table {
         let expires_at = now + Duration::days(i64::from(days));
         let mut requests = Vec::new();
         for (fleet, entries) in news {
-            let sk = format!("{HISTORY}{:013}#{:08x}", millis(now), fastrand::u32(..));
+            let sk = format!(
+                "{HISTORY}{:013}#{:08x}",
+                timestamp(now).0,
+                fastrand::u32(..)
+            );
             let entries = serde_json::to_string(entries)
                 .map_err(|error| damaged(&key(pk(fleet), &sk), error.to_string()))?;
             let mut item = key(pk(fleet), sk);

@@ -25,7 +25,7 @@ mod record;
 mod records;
 
 pub use batch::Found;
-pub use due::{DueItem, SHARDS};
+pub use due::{DueItem, SHARDS, timestamp};
 pub use history::{Decided, HistoryCursor, HistoryDays, HistoryEntry, HistoryPage};
 pub use invitation::{LINKED, Lease, Link, OpenPart, Returning, SHOWN, Sealed, StoredInvitation};
 pub use key::{Key, KeyChange, KeyRecord};

@@ -8,7 +8,7 @@ use time::{Duration, OffsetDateTime};
 use crate::{
     Key, StoreError, Table,
     batch::{key, text},
-    due::{self, millis},
+    due::{self, timestamp},
 };
 
 /// An event that waits under a key.
@@ -34,7 +34,7 @@ impl Table {
     /// [`KeyChange`](crate::KeyChange), and so sees a link that came meanwhile.
     pub async fn park(&self, parked: &Parked, now: OffsetDateTime) -> Result<(), StoreError> {
         let pk = parked.key.to_string();
-        let due_at = millis(now + Parked::PATIENCE);
+        let due_at = timestamp(now + Parked::PATIENCE).0;
         self.client
             .put_item()
             .table_name(&self.name)

@@ -65,7 +65,7 @@ impl Table {
             .item("reason", text(&quarantined.reason))
             .item(
                 "quarantined_at",
-                AttributeValue::N((now.unix_timestamp_nanos() / 1_000_000).to_string()),
+                AttributeValue::N(crate::timestamp(now).0.to_string()),
             )
             .item(
                 "expires_at",

@@ -17,7 +17,7 @@ use tracing::{info, warn};
 
 use crate::{
     Commit, Decided, HistoryDays, HistoryEntry, StoreError, StoredRecord, Table,
-    batch::CONCURRENCY, due::millis,
+    batch::CONCURRENCY, due::timestamp,
 };
 
 /// What is told about a fleet at once.
@@ -291,7 +291,7 @@ impl Records<'_> {
     }
 
     fn timestamp(self) -> Timestamp {
-        Timestamp(millis(self.now))
+        timestamp(self.now)
     }
 }
 

@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use aws_sdk_dynamodb::config::{Credentials, SharedCredentialsProvider};
 use axum::http::{HeaderMap, Method};
+use fleet::{FleetRef, Observation, Policy, Timestamp};
 use local::{
     Options,
     aws::{self, Aws},
@@ -16,7 +17,7 @@ use local::{
 use serde_json::{Value, json};
 use simulator::Envelope;
 use startup::Patience;
-use store::Table;
+use store::{HistoryDays, Records, Share, Table, timestamp};
 use tempfile::TempDir;
 use time::OffsetDateTime;
 
@@ -312,6 +313,30 @@ impl Backend {
     pub(crate) fn env() -> startup::Env {
         startup::Env::from_vars([("AWS_REGION".to_owned(), aws::REGION.to_owned())])
     }
+}
+
+/// Folds observations into a fleet's record, as an answer of Catena's would.
+pub(crate) async fn tell(table: &Table, fleet: &FleetRef, observations: Vec<Observation>) {
+    let records = Records {
+        table,
+        policy: &Policy::default(),
+        history_days: HistoryDays::default(),
+        now: OffsetDateTime::now_utc(),
+    };
+    let share = Share {
+        event: "test".to_owned(),
+        id: None,
+        received: now(),
+        observations,
+        hint: false,
+        answered: true,
+    };
+    records.take_in_one(fleet, share).await.unwrap();
+}
+
+/// This moment, as records have it.
+pub(crate) fn now() -> Timestamp {
+    timestamp(OffsetDateTime::now_utc())
 }
 
 /// Messages on a queue, those in flight included.

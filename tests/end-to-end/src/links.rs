@@ -11,7 +11,7 @@ use catena::{InvitationHash, Level};
 use catena_client::NewInvitation;
 use fleet::{
     Agreement, AgreementStatus, At, ConnectionFact, ConnectionState, Decision, Fact, FleetRef,
-    InvitationFact, Observation, Policy, Timestamp,
+    InvitationFact, Observation, Timestamp,
 };
 use futures_util::future::join_all;
 use local::{
@@ -21,11 +21,11 @@ use local::{
 };
 use serde_json::{Value, json};
 use simulator::{ApiFault, ApiFaultKind, Simulator};
-use store::{HistoryDays, OpenPart, Records, Sealed, Share, Table};
+use store::{OpenPart, Sealed, Table, timestamp};
 use time::OffsetDateTime;
 
 use crate::{
-    backend::{self, Backend, RETURN_KEY, status},
+    backend::{self, Backend, RETURN_KEY, now, status, tell},
     catena::{client, invitations_at, silent},
 };
 
@@ -159,7 +159,7 @@ impl<'a> Way<'a> {
         let wish = NewInvitation::new(fleet, permissions, 1);
         calls.create_invitation(&wish).await.unwrap();
         let ends = self.simulator.invitation(fleet).unwrap().expires_at;
-        let ends = InvitationFact::Ends(millis(ends));
+        let ends = InvitationFact::Ends(timestamp(ends));
         self.tell(fleet, vec![self.about(fleet, ends)]).await;
         self.asked();
     }
@@ -193,25 +193,9 @@ impl<'a> Way<'a> {
     /// Folds facts of this moment into a fleet's record, as webhooks would.
     async fn tell(&self, fleet: &str, facts: Vec<Fact>) {
         let at = At(now(), 0);
-        let records = Records {
-            table: &self.table,
-            policy: &Policy::default(),
-            history_days: HistoryDays::default(),
-            now: OffsetDateTime::now_utc(),
-        };
-        let share = Share {
-            event: "test".to_owned(),
-            id: None,
-            received: now(),
-            observations: facts
-                .into_iter()
-                .map(|fact| Observation { at, fact })
-                .collect(),
-            hint: false,
-            answered: true,
-        };
+        let told = facts.into_iter().map(|fact| Observation { at, fact });
         let fleet = FleetRef::parse(fleet).unwrap();
-        records.take_in_one(&fleet, share).await.unwrap();
+        tell(&self.table, &fleet, told.collect()).await;
     }
 
     async fn press(&self, link: &str) -> Answered {
@@ -322,14 +306,6 @@ fn replaced(answered: &Answered) -> String {
     assert_eq!(answered.status, 201, "{answered:?}");
     let replaced: Value = serde_json::from_str(&answered.body).unwrap();
     link_of(&replaced["link"])
-}
-
-fn now() -> Timestamp {
-    millis(OffsetDateTime::now_utc())
-}
-
-fn millis(time: OffsetDateTime) -> Timestamp {
-    Timestamp(i64::try_from(time.unix_timestamp_nanos() / 1_000_000).unwrap())
 }
 
 /// The lines that a function printed.

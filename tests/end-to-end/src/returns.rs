@@ -7,7 +7,7 @@ use std::{
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use catena::InvitationHash;
-use fleet::{At, Claim, Decision, Fact, FleetRef, InvitationFact, Observation, Policy, Timestamp};
+use fleet::{At, Claim, Decision, Fact, FleetRef, InvitationFact, Observation, Policy};
 use local::{
     event::{self, Request},
     runtime_api::Function,
@@ -16,11 +16,11 @@ use local::{
 };
 use return_token::{Return, ReturnKeys};
 use serde_json::{Value, json};
-use store::{HistoryDays, Link, OpenPart, Records, Returning, Share, StoredInvitation, Table};
+use store::{Link, OpenPart, Returning, StoredInvitation, Table};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::backend::{Backend, RETURN_KEY, status};
+use crate::backend::{Backend, RETURN_KEY, now, status, tell};
 
 /// The invitation of the contract's examples, and a request.
 const INVITATION: &str = "019df1a0-3c5e-7b21-8f44-2a6c9e10d7b3";
@@ -97,21 +97,7 @@ impl Way {
     }
 
     async fn take_in(&self, fleet: &FleetRef, observations: Vec<Observation>) {
-        let records = Records {
-            table: &self.table,
-            policy: &Policy::default(),
-            history_days: HistoryDays::default(),
-            now: OffsetDateTime::now_utc(),
-        };
-        let share = Share {
-            event: "test".to_owned(),
-            id: None,
-            received: now(),
-            observations,
-            hint: false,
-            answered: true,
-        };
-        records.take_in_one(fleet, share).await.unwrap();
+        tell(&self.table, fleet, observations).await;
     }
 
     fn token(&self, fleet: &FleetRef, seconds: i64) -> String {
@@ -198,11 +184,6 @@ fn invitation_of(told: &Value) -> String {
         "OTHER" => REQUEST.to_owned(),
         _ => INVITATION.to_owned(),
     }
-}
-
-fn now() -> Timestamp {
-    let nanos = OffsetDateTime::now_utc().unix_timestamp_nanos();
-    Timestamp(i64::try_from(nanos / 1_000_000).unwrap())
 }
 
 /// An answer in a row of the table, with names for tokens.
