@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use catena::Instant;
 use fleet::{
-    At, Claim, Fact, Facts, FleetRef, InvitationFact, InvitationFacts, Observation, Policy,
-    Register, Timestamp,
+    At, Claim, Decision, Fact, Facts, FleetRef, InvitationFact, InvitationFacts, Observation,
+    Policy, Register, Timestamp,
 };
 use lambda_http::{Body, Request, Response};
 use pages::{Document, Page, Place, Share, State, Visitor};
@@ -202,11 +202,12 @@ impl Redirect {
         let named = open.returning.as_ref().map(|it| &it.name);
         let facts = &stored.record.facts;
         let newest = facts.invitations.iter().max_by_key(|(_, it)| it.first);
-        // An older invitation's URLs say nothing about the one that counts; nor do those of one that is being made, of which nothing is
-        // heard yet.
-        let unheard = open.asking.is_some() && open.hash.as_ref() != newest.map(|(hash, _)| hash);
-        let ours = named == Some(&back.name) && !unheard;
-        let Some((hash, known)) = newest.filter(|_| ours) else {
+        // An older invitation's URLs say nothing about the one that counts. Nor do those of one that is being made instead of one that
+        // is over, as long as nothing is heard of it.
+        let now = self.now();
+        let unheard = |known: &InvitationFacts| open.asking.is_some() && is_over(known, now);
+        let named = named == Some(&back.name);
+        let Some((hash, known)) = newest.filter(|(_, known)| named && !unheard(known)) else {
             return Ok(Claimed::Nowhere);
         };
         let query = Query {
@@ -216,7 +217,6 @@ impl Redirect {
             fleet_ref: asked.parameters("fleet_ref"),
         };
         let claim = claim(landing, &query, fleet.as_str(), hash);
-        let now = self.now();
         if let Some(recorded) = &known.claim {
             let at = recorded.at().time();
             let repeated = *recorded.value() == claim && Some(at) > last_news(facts, known);
@@ -283,6 +283,15 @@ impl Redirect {
     }
 }
 
+/// Whether Catena makes a new invitation instead of refreshing it (contract 3.1).
+fn is_over(known: &InvitationFacts, now: Timestamp) -> bool {
+    match known.decision.as_ref().map(Register::value) {
+        Some(Decision::Expired | Decision::Deleted) => true,
+        Some(Decision::Open) | None => known.ends().is_some_and(|ends| ends <= now),
+        Some(Decision::Accepted | Decision::Declined(_)) => false,
+    }
+}
+
 /// When Catena last said something that a claim from before says nothing about: a fleet that comes back again after its connection
 /// broke, or after it changed its mind, claims something new by the same words.
 fn last_news(facts: &Facts, invitation: &InvitationFacts) -> Option<Timestamp> {
@@ -312,6 +321,8 @@ fn name<'a>(stored: &'a StoredRecord, open: &'a OpenPart) -> Option<&'a str> {
 /// What the fleet is asked to share: as Catena granted it, else as it was asked for.
 fn shares(open: &OpenPart) -> Vec<Share> {
     let granted = open.granted.as_ref().and_then(|it| it.as_object());
+    // An answer without permissions says nothing.
+    let granted = granted.filter(|it| !it.is_empty());
     let asked = open
         .asked
         .as_ref()

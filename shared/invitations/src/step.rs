@@ -167,7 +167,10 @@ pub(crate) fn press(
     if open.is_held(now) {
         return Press::Wait;
     }
-    if open.asking.as_ref().is_some_and(|it| it == TAKING_BACK) {
+    let stands = Stands::of(facts, now);
+    let taking_back = open.asking.as_ref().is_some_and(|it| it == TAKING_BACK);
+    // What was accepted can't be taken back any more.
+    if taking_back && stands != Stands::Accepted {
         return Press::Ended;
     }
     let again = open
@@ -179,7 +182,7 @@ pub(crate) fn press(
     let returns = open.returning.as_ref().is_some_and(|it| now < it.ends)
         && open.returns_to.as_deref() == Some(returns_to);
     let doubted = open.asking.is_some() || !returns || came_back_in_vain(facts, open);
-    match (Stands::of(facts, now), again) {
+    match (stands, again) {
         (Stands::Open, again)
             if ours && lasts_beyond(facts, now.plus(AN_HOUR)) && (again.is_some() || !doubted) =>
         {
@@ -431,6 +434,7 @@ mod tests {
         assert_eq!(pressed(Decision::Open, AN_HOUR + 1, moved), ask);
         let going = |open: &mut OpenPart| open.asking = Some(json!(TAKING_BACK));
         assert_eq!(pressed(Decision::Open, AN_HOUR + 1, going), Press::Ended);
+        assert_eq!(pressed(Decision::Accepted, -1, going), renewed);
     }
 
     #[test]

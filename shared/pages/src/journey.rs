@@ -37,6 +37,13 @@ impl State {
             Stage::Requested if has(Code::RequestUnconfirmed) && !claim.is_request() => {
                 claim.waiting(place).unwrap_or(Self::Started)
             }
+            Stage::Requested | Stage::ReconnectReady
+                if claim
+                    .after(since(Code::ProviderLive).max(since(Code::RequestPending)))
+                    .is_connected() =>
+            {
+                Self::Connecting
+            }
             Stage::Requested => Self::Requested {
                 provider: detail(reasons, Code::RequestPending),
                 admitted_until,
@@ -109,6 +116,10 @@ impl<'a> Claimed<'a> {
     fn good(self) -> Self {
         let good = |claim: &Claim| matches!(claim, Claim::Connected | Claim::Requested(_));
         Self(self.0.filter(|(_, claim)| good(claim)))
+    }
+
+    fn is_connected(self) -> bool {
+        matches!(self.0, Some((_, Claim::Connected)))
     }
 
     fn is_request(self) -> bool {
@@ -322,6 +333,28 @@ mod tests {
             requested: Some("TrackEasy".to_owned()),
         };
         assert_eq!(states(&connected.concat()), both(mixed));
+    }
+
+    #[test]
+    fn who_connected_something_since_it_asked_waits_for_that() {
+        let known = [decision(15, Decision::Accepted), request(40, &[])];
+        let with = |more: &[Observation]| states(&[&known[..], more].concat());
+        let connected = |at| claim(at, Claim::Connected);
+        assert_eq!(with(&[connected(45)]), both(State::Connecting));
+        let (link, _) = with(&[connected(30)]);
+        assert_eq!(link.as_str(), "requested");
+        let (link, _) = with(&[claim(45, Claim::Requested(None))]);
+        assert!(matches!(
+            link,
+            State::Requested {
+                provider: Some(_),
+                ..
+            }
+        ));
+        let live = request(50, &["tsp"]);
+        let (link, _) = with(&[live.clone(), connected(45)]);
+        assert_eq!(link.as_str(), "provider_live");
+        assert_eq!(with(&[live, connected(60)]), both(State::Connecting));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use fleet::Timestamp;
 
-/// Where a fleet stands, as its pages tell it: only what is known, never what a browser claims.
+/// Where a fleet stands, as its pages tell it: what is known, and until something is, what its browser claims, as a claim.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
     /// It may connect.

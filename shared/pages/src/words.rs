@@ -124,7 +124,7 @@ impl Words<'_> {
                 lang,
                 "Not connected yet",
                 "Aún sin conectar",
-                "Pas encore connecté"
+                "Pas encore connectée"
             ),
             heading: say!(
                 lang,
@@ -160,9 +160,9 @@ impl Words<'_> {
             ),
             sentences: vec![say!(
                 lang,
-                "As soon as Catena confirms what you did there, you’ll see the result on this page.",
-                "En cuanto Catena nos confirme lo que usted hizo allí, verá el resultado en esta página.",
-                "Dès que Catena aura confirmé ce que vous y avez fait, vous en verrez le résultat sur cette page.",
+                "Once Catena confirms what you did there, the result is shown here.",
+                "Cuando Catena nos confirme lo que usted hizo allí, el resultado se mostrará aquí.",
+                "Quand Catena aura confirmé ce que vous y avez fait, le résultat sera affiché ici.",
             )],
         }
     }
@@ -185,9 +185,9 @@ impl Words<'_> {
         };
         let mut sentences = vec![say!(
             lang,
-            "Your data reaches {partner} through Catena. You don’t need to do anything else.",
-            "Sus datos llegan a {partner} a través de Catena. No tiene que hacer nada más.",
-            "Vos données parviennent à {partner} par l’intermédiaire de Catena. Vous n’avez plus rien à faire.",
+            "You share data with {partner} through Catena. You don’t need to do anything else.",
+            "Usted comparte datos con {partner} a través de Catena. No tiene que hacer nada más.",
+            "Vous partagez des données avec {partner} par l’intermédiaire de Catena. Vous n’avez plus rien à faire.",
         )];
         sentences.extend(requested.map(|provider| {
             say!(
@@ -221,12 +221,12 @@ impl Words<'_> {
             ),
             sentences: vec![say!(
                 lang,
-                "You asked for your provider to be supported. Once that is confirmed, Catena checks it and builds the integration; \
-                 {partner} invites you again when it is ready.",
-                "Usted solicitó la compatibilidad con su proveedor. Cuando se confirme, Catena lo revisará y creará la integración; \
-                 {partner} le invitará de nuevo cuando esté lista.",
-                "Vous avez demandé la prise en charge de votre fournisseur. Une fois la demande confirmée, Catena la vérifie et crée \
-                 l’intégration\u{a0}; {partner} vous invitera de nouveau quand elle sera prête.",
+                "When you came back from Catena, we were told that you asked for your provider to be supported. If Catena confirms that and \
+                 supports it one day, {partner} can invite you again.",
+                "Cuando volvió de Catena, se nos indicó que usted solicitó la compatibilidad con su proveedor. Si Catena lo confirma y llega \
+                 a ser compatible, {partner} podrá invitarle de nuevo.",
+                "À votre retour de Catena, il nous a été indiqué que vous avez demandé la prise en charge de votre fournisseur. Si Catena le \
+                 confirme et le prend en charge un jour, {partner} pourra vous inviter de nouveau.",
             )],
         }
     }
@@ -257,12 +257,12 @@ impl Words<'_> {
             heading,
             sentences: vec![say!(
                 lang,
-                "This provider isn’t supported yet. Catena checks your request and builds the integration; {partner} invites you again \
-                 when it is ready. There is nothing to do now.",
-                "Este proveedor todavía no es compatible. Catena revisa su solicitud y crea la integración; {partner} le invitará de \
-                 nuevo cuando esté lista. Por ahora no tiene que hacer nada.",
-                "Ce fournisseur n’est pas encore pris en charge. Catena vérifie votre demande et crée l’intégration\u{a0}; {partner} vous \
-                 invitera de nouveau quand elle sera prête. Vous n’avez rien à faire pour le moment.",
+                "Catena doesn’t support this provider yet, and has your request. Once it is supported, {partner} can invite you again to \
+                 connect it. There is nothing to do now.",
+                "Este proveedor todavía no es compatible con Catena, que ya tiene su solicitud. Cuando lo sea, {partner} podrá invitarle de \
+                 nuevo a conectarlo. Por ahora no tiene que hacer nada.",
+                "Catena ne prend pas encore en charge ce fournisseur, et a reçu votre demande. Dès qu’il le sera, {partner} pourra vous inviter \
+                 de nouveau à le connecter. Vous n’avez rien à faire pour le moment.",
             )],
         }
     }
@@ -287,8 +287,8 @@ impl Words<'_> {
             title: say!(
                 lang,
                 "Ready to connect",
-                "Lista para conectar",
-                "Prêt à connecter",
+                "Listo para conectar",
+                "Prêt à être connecté",
             ),
             heading,
             sentences: vec![say!(
@@ -317,12 +317,12 @@ impl Words<'_> {
             ),
             sentences: vec![say!(
                 lang,
-                "Your provider refuses access, for example because a password was changed. Connect again, so that {partner} gets your \
-                 data.",
-                "Su proveedor deniega el acceso, por ejemplo porque se cambió una contraseña. Conéctese de nuevo para que {partner} \
-                 reciba sus datos.",
-                "Votre fournisseur refuse l’accès, par exemple parce qu’un mot de passe a changé. Rétablissez la connexion pour que {partner} \
-                 reçoive vos données.",
+                "Catena doesn’t get your data from your provider any more, for example because a password was changed. Connect again, so \
+                 that {partner} gets it.",
+                "Catena ya no recibe sus datos de su proveedor, por ejemplo porque se cambió una contraseña. Conéctese de nuevo para que \
+                 {partner} los reciba.",
+                "Catena ne reçoit plus vos données de votre fournisseur, par exemple parce qu’un mot de passe a changé. Rétablissez la \
+                 connexion pour que {partner} les reçoive.",
             )],
         }
     }
@@ -344,11 +344,11 @@ impl Words<'_> {
             ),
             sentences: vec![say!(
                 lang,
-                "Your connection works, but sharing with {partner} is paused or hasn’t begun. You can change that in Catena, or ask \
+                "Sharing with {partner} isn’t active, for example because it is paused or hasn’t begun. You can look at it in Catena, or ask \
                  {partner}.",
-                "Su conexión funciona, pero el uso compartido con {partner} está en pausa o no ha comenzado. Puede cambiarlo en Catena \
-                 o preguntar a {partner}.",
-                "Votre connexion fonctionne, mais le partage avec {partner} est suspendu ou n’a pas commencé. Vous pouvez le modifier \
+                "El intercambio de datos con {partner} no está activo, por ejemplo porque está en pausa o no ha comenzado. Puede verlo en \
+                 Catena o preguntar a {partner}.",
+                "Le partage avec {partner} n’est pas actif, par exemple parce qu’il est suspendu ou n’a pas commencé. Vous pouvez le vérifier \
                  dans Catena ou vous adresser à {partner}.",
             )],
         }
@@ -360,7 +360,7 @@ impl Words<'_> {
             title: say!(
                 lang,
                 "Sharing has ended",
-                "Uso compartido finalizado",
+                "Ya no se comparten datos",
                 "Partage terminé",
             ),
             heading: say!(
@@ -421,7 +421,7 @@ impl Words<'_> {
                 lang,
                 "Invitations hold for a limited time only. You can get a new one from {partner}.",
                 "Las invitaciones solo son válidas por un tiempo limitado. Puede obtener una nueva de {partner}.",
-                "Les invitations ne sont valables que pour une durée limitée. Vous pouvez en obtenir une nouvelle de {partner}.",
+                "Les invitations ne sont valables que pour une durée limitée. Vous pouvez en obtenir une nouvelle auprès de {partner}.",
             )],
         }
     }
@@ -467,11 +467,10 @@ impl Words<'_> {
             ),
             sentences: vec![say!(
                 lang,
-                "That is what we were told when you came back from Catena. If you did connect, this page will notice once Catena \
-                 confirms it.",
-                "Es lo que se nos indicó cuando volvió de Catena. Si llegó a conectar su proveedor, esta página lo mostrará en cuanto Catena lo \
+                "That is what we were told when you came back from Catena. If you did connect, it is shown here once Catena confirms it.",
+                "Es lo que se nos indicó cuando volvió de Catena. Si llegó a conectar su proveedor, se mostrará aquí cuando Catena lo \
                  confirme.",
-                "C’est ce qui nous a été indiqué à votre retour de Catena. Si vous avez bien connecté votre fournisseur, cette page le montrera dès que \
+                "C’est ce qui nous a été indiqué à votre retour de Catena. Si vous avez bien connecté votre fournisseur, cela sera affiché ici quand \
                  Catena l’aura confirmé.",
             )],
         }
@@ -484,7 +483,7 @@ impl Words<'_> {
                 lang,
                 "Link no longer valid",
                 "Enlace no válido",
-                "Lien plus valable",
+                "Lien non valable",
             ),
             heading: say!(
                 lang,
@@ -600,12 +599,12 @@ impl Words<'_> {
             ),
             sentences: vec![say!(
                 lang,
-                "The address that we were given isn’t one that we may send you to. You did nothing wrong, and there is nothing that you \
-                 can do about it. Please ask {partner}.",
-                "La dirección que recibimos no es una a la que podamos enviarle. Usted no ha hecho nada mal y no puede resolverlo por su \
+                "Catena gave us no address that we may send you to. You did nothing wrong, and there is nothing that you can do about it. \
+                 Please ask {partner}.",
+                "Catena no nos dio ninguna dirección a la que podamos enviarle. Usted no ha hecho nada mal y no puede resolverlo por su \
                  cuenta. Pregunte a {partner}.",
-                "L’adresse que nous avons reçue ne fait pas partie de celles vers lesquelles nous pouvons vous envoyer. Vous n’y êtes pour \
-                 rien et ne pouvez rien y changer. Adressez-vous à {partner}.",
+                "Catena ne nous a donné aucune adresse vers laquelle nous pouvons vous envoyer. Vous n’y êtes pour rien et ne pouvez rien y \
+                 changer. Adressez-vous à {partner}.",
             )],
         }
     }
@@ -773,7 +772,7 @@ impl Words<'_> {
             Fixed::WhatIsShared => say!(
                 lang,
                 "What {partner} asks you to share",
-                "Qué le pide compartir {partner}",
+                "Lo que {partner} le pide compartir",
                 "Ce que {partner} vous demande de partager",
             ),
             Fixed::Late => say!(
@@ -795,7 +794,7 @@ impl Words<'_> {
                 lang,
                 "This takes you to Catena. Nothing is shared until you accept there.",
                 "Este botón le lleva a Catena. No se comparte nada hasta que usted acepte allí.",
-                "Ce bouton vous conduit vers Catena. Rien n’est partagé tant que vous n’y avez pas accepté.",
+                "Ce bouton vous conduit vers Catena. Rien n’est partagé tant que vous n’avez pas donné votre accord chez Catena.",
             ),
             Fixed::Unfinished => say!(
                 lang,

@@ -7,7 +7,10 @@ use std::{
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use catena::InvitationHash;
-use fleet::{At, Claim, Decision, Fact, FleetRef, InvitationFact, Observation, Policy};
+use fleet::{
+    Admission, Agreement, AgreementStatus, At, Claim, Decision, Fact, FleetRef, IntegrationRequest,
+    InvitationFact, Level, Observation, Policy,
+};
 use local::{
     event::{self, Request},
     runtime_api::Function,
@@ -496,15 +499,43 @@ async fn a_thousand_made_up_returns_leave_one_claim_and_open_nothing() {
     let way = Way::start().await;
     let token = way.invited("FIRST", INVITATION, None).await;
     let fleet = FleetRef::parse("FIRST").unwrap();
-    let fact = Fact::Invitation {
-        invitation: InvitationHash::of(INVITATION).as_str().to_owned(),
-        was: InvitationFact::Decision(Decision::Accepted),
-    };
+    // It may use the platform provisionally, and some of its data may be read: there is something to lose, and something to gain.
+    let hash = InvitationHash::of(INVITATION).as_str().to_owned();
+    let facts = [
+        Fact::Invitation {
+            invitation: hash.clone(),
+            was: InvitationFact::Decision(Decision::Accepted),
+        },
+        Fact::Agreement {
+            id: "agreement".to_owned(),
+            made: None,
+            agreement: Agreement {
+                status: AgreementStatus::Active,
+                scopes: Some(BTreeMap::from([("vehicle".to_owned(), Level::Read)])),
+                effective: None,
+                ends: None,
+            },
+        },
+        Fact::Request {
+            id: REQUEST.to_owned(),
+            request: IntegrationRequest {
+                created: now().plus(-30_000),
+                provider: "Prairie Logs".to_owned(),
+                provider_id: "prairie-logs".to_owned(),
+                invitation: Some(hash),
+                live_as: BTreeSet::new(),
+            },
+        },
+    ];
     let at = At(now().plus(-30_000), 0);
-    way.take_in(&fleet, vec![Observation { at, fact }]).await;
+    let told = facts.into_iter().map(|fact| Observation { at, fact });
+    way.take_in(&fleet, told.collect()).await;
     let policy = Policy::default();
     let before = way.table.record(&fleet).await.unwrap().record;
+    let decided = before.decisions.clone();
     let before = before.standing(&policy, now());
+    assert!(matches!(before.admission, Admission::Provisional { .. }));
+    assert_eq!(before.data_scopes.len(), 1);
     let processor = way.backend.function("event-processor", &[]).await;
     // A burst before anything is processed, then a stream that is processed on the way.
     let (mut queued, mut made_up) = (0, 0);
@@ -542,8 +573,8 @@ async fn a_thousand_made_up_returns_leave_one_claim_and_open_nothing() {
     assert_eq!(facts.invitations.len(), 1);
     let claims = facts.invitations.values().filter(|it| it.claim.is_some());
     assert_eq!(claims.count(), 1);
-    assert!(facts.requests.is_empty());
-    assert!(stored.record.decisions.is_empty());
+    assert_eq!(facts.requests.len(), 1);
+    assert_eq!(stored.record.decisions, decided);
     let after = stored.record.standing(&policy, now());
     assert_eq!(
         (after.admission, &after.data_scopes),
@@ -592,6 +623,48 @@ async fn an_older_invitations_way_back_shows_how_the_fleet_stands_and_claims_not
     );
     assert_eq!(way.queued().await, [] as [&str; 0]);
     assert_eq!(way.get(&format!("/return/{older}"), "").await.status, 200);
+}
+
+/// While Catena is asked, only the name of the invitation is known that is being made.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_comes_back_while_catena_is_asked_claims_of_the_invitation_that_is_known() {
+    let way = Way::start().await;
+    let token = way.invited("FIRST", INVITATION, None).await;
+    let fleet = FleetRef::parse("FIRST").unwrap();
+    let (_, mut kept) = way.table.invited(&fleet).await.unwrap();
+    kept.open.asking = Some(json!({}));
+    way.table.keep_invitation(&fleet, &kept).await.unwrap();
+    // It is refreshed: the same.
+    let path = format!("/return/{token}/success");
+    way.get(&path, "").await;
+    assert_eq!(way.queued().await, ["FIRST connected"]);
+    // It is over, so another one is being made, of which nothing is heard yet.
+    let of = |invitation: &str, was| Fact::Invitation {
+        invitation: InvitationHash::of(invitation).as_str().to_owned(),
+        was,
+    };
+    let observed = |ago: i64, fact| Observation {
+        at: At(now().plus(-ago), 0),
+        fact,
+    };
+    let expired = of(INVITATION, InvitationFact::Decision(Decision::Expired));
+    way.take_in(&fleet, vec![observed(20_000, expired)]).await;
+    way.get(&path, "").await;
+    assert_eq!(way.queued().await, [] as [&str; 0]);
+    // Catena's event of it is here before its answer.
+    let made = of(REQUEST, InvitationFact::Decision(Decision::Open));
+    way.take_in(&fleet, vec![observed(10_000, made)]).await;
+    way.get(&path, &format!("invitation_id={REQUEST}")).await;
+    let bodies = way.backend.drain().await;
+    let [body] = &bodies[..] else {
+        panic!("{bodies:?}")
+    };
+    let body = body.to_string();
+    assert!(
+        body.contains(InvitationHash::of(REQUEST).as_str()),
+        "{body}"
+    );
+    assert!(body.contains("connected"), "{body}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
