@@ -320,12 +320,10 @@ impl Way {
                 seen.journeys
             };
             let fleet = format!("FLEET-{number:03}");
-            let start = Instant::now();
             let walked = self.walk_one(journey, &fleet, traveller, &gate).await;
             if let Err(error) = walked {
                 panic!("{name}: {error}");
             }
-            println!("{name}: {:.1} s", start.elapsed().as_secs_f64());
         });
         join_all(walked).await;
     }
