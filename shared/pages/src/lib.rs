@@ -1,6 +1,7 @@
-//! The pages that a fleet's browser is shown. They are made here alone, of what callers know: there is no IO, clock or network.
+//! The pages that a fleet's browser is shown, and where a fleet stands in their words ([`State::of`]). They are made here alone, of
+//! what callers know: there is no IO, clock or network.
 //!
-//! A page says what is known, never what a browser claims, and always what comes next. It is one document without anything from
+//! A page says what is known; until something is, what a browser claims, as a claim; and always what comes next. It is one document without anything from
 //! third parties: its style and its little script are inline and allowed by their hashes, and its logo is compiled in.
 
 mod asset;

@@ -1,8 +1,10 @@
 //! Tests of the whole: the functions' real binaries, DynamoDB, SQS and Secrets Manager over their real protocols, the real
 //! `template.yaml`. Only Catena is simulated.
 //!
-//! `answers`, `keys` and `batches` run one binary by hand, `table` none and `cli` the operator's; `stack` and `partner` deploy everything;
-//! `catena` calls the simulator by the client of Catena's API, `openapi` the partner API by its document; `orders` and `translations` need nothing, `cost` the local DynamoDB. `drills` are short here and long by `cargo xtask drill`.
+//! `answers`, `keys`, `batches` and `returns` run one binary by hand, `links` three, `table` none and `cli` the operator's; `stack` and
+//! `partner` deploy everything, and so does `journeys`, which looks at it in a browser. `catena` calls the simulator by the client of
+//! Catena's API, `openapi` the partner API by its document; `orders` and `translations` need nothing, `cost` the local DynamoDB.
+//! `drills` are short here and long by `cargo xtask drill`.
 
 #![expect(clippy::unwrap_used, reason = "a test that can't go on panics")]
 
