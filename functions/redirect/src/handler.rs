@@ -9,7 +9,7 @@ use fleet::{
 };
 use lambda_http::{Body, Request, Response};
 use pages::{Document, Page, Place, Share, State, Visitor};
-use queue::{EventsQueue, Holds, Message, Told};
+use queue::{EventsQueue, Message, Told};
 use return_token::{Return, ReturnKeys};
 use secrets::Cached;
 use startup::describe;
@@ -201,7 +201,7 @@ impl Redirect {
         }
         let named = open.returning.as_ref().map(|it| &it.name);
         let facts = &stored.record.facts;
-        let newest = facts.invitations.iter().max_by_key(|(_, it)| it.first);
+        let newest = facts.newest_invitation_by_hash();
         // An older invitation's URLs say nothing about the one that counts. Nor do those of one that is being made instead of one that
         // is over, as long as nothing is heard of it.
         let now = self.now();
@@ -341,14 +341,12 @@ fn message(fleet: &FleetRef, hash: &str, claim: Claim, now: Timestamp) -> Messag
         was: InvitationFact::Claim(claim),
     };
     let at = At(now, 0);
-    Message {
-        received_at: Instant::from_millis(now.0),
-        holds: Holds::Told(Told {
-            fleet: fleet.clone(),
-            event: "browser.return".to_owned(),
-            observations: vec![Observation { at, fact }],
-        }),
-    }
+    let told = Told {
+        fleet: fleet.clone(),
+        event: "browser.return".to_owned(),
+        observations: vec![Observation { at, fact }],
+    };
+    Message::told(Instant::from_millis(now.0), told)
 }
 
 /// Less than Lambda's time-out of 10 s.

@@ -148,9 +148,16 @@ impl Facts {
         self
     }
 
+    /// The invitation that counts, with its hash: the newest.
+    pub fn newest_invitation_by_hash(&self) -> Option<(&str, &InvitationFacts)> {
+        let invitations = self.invitations.iter();
+        let newest = invitations.max_by_key(|(_, known)| known.first);
+        newest.map(|(hash, known)| (hash.as_str(), known))
+    }
+
     /// The invitation that counts: the newest.
     pub fn newest_invitation(&self) -> Option<&InvitationFacts> {
-        self.invitations.values().max_by_key(|known| known.first)
+        self.newest_invitation_by_hash().map(|(_, known)| known)
     }
 
     /// The newest agreement.

@@ -226,9 +226,8 @@ pub(crate) fn lasts_beyond(facts: &Facts, moment: Timestamp) -> bool {
 
 /// The hash of the newest invitation.
 pub(crate) fn newest_hash(facts: &Facts) -> Option<String> {
-    let newest = facts.invitations.iter();
-    let newest = newest.max_by_key(|(_, known)| known.first);
-    newest.map(|(hash, _)| hash.clone())
+    let newest = facts.newest_invitation_by_hash();
+    newest.map(|(hash, _)| hash.to_owned())
 }
 
 /// What is asked for by who takes an invitation back: nobody's request.
