@@ -285,11 +285,7 @@ impl Redirect {
 
 /// Whether Catena makes a new invitation instead of refreshing it (contract 3.1).
 fn is_over(known: &InvitationFacts, now: Timestamp) -> bool {
-    match known.decision.as_ref().map(Register::value) {
-        Some(Decision::Expired | Decision::Deleted) => true,
-        Some(Decision::Open) | None => known.ends().is_some_and(|ends| ends <= now),
-        Some(Decision::Accepted | Decision::Declined(_)) => false,
-    }
+    matches!(known.stands(now), Decision::Expired | Decision::Deleted)
 }
 
 /// When Catena last said something that a claim from before says nothing about: a fleet that comes back again after its connection

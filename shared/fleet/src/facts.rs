@@ -228,6 +228,17 @@ impl InvitationFacts {
         self.ends.as_ref().map(|ends| ends.value().0)
     }
 
+    /// How it stands at a moment: one that the fleet may decide about is over with its time.
+    pub fn stands(&self, now: Timestamp) -> &Decision {
+        match self.decision.as_ref().map(Register::value) {
+            Some(Decision::Open) | None if self.ends().is_some_and(|ends| ends <= now) => {
+                &Decision::Expired
+            }
+            Some(decision) => decision,
+            None => &Decision::Open,
+        }
+    }
+
     /// Whether the fleet accepted it.
     pub fn accepted(&self) -> bool {
         let decision = self.decision.as_ref().map(Register::value);

@@ -1,6 +1,6 @@
 //! What to do when a fleet is to be invited, from what is known: pure.
 
-use fleet::{Claim, Decision, Facts, InvitationFacts, Record, Register, Stage, Timestamp};
+use fleet::{Claim, Decision, Facts, InvitationFacts, Record, Stage, Timestamp};
 use serde_json::Value;
 use store::{OpenPart, StoredInvitation};
 
@@ -32,15 +32,12 @@ impl Stands {
     }
 
     fn of_one(known: &InvitationFacts, now: Timestamp) -> Self {
-        match known.decision.as_ref().map(Register::value) {
-            Some(Decision::Accepted) => Self::Accepted,
-            Some(Decision::Declined(reason)) => Self::Declined(reason.clone()),
-            Some(Decision::Expired) => Self::Expired,
-            Some(Decision::Deleted) => Self::Deleted,
-            Some(Decision::Open) | None if known.ends().is_some_and(|ends| ends <= now) => {
-                Self::Expired
-            }
-            Some(Decision::Open) | None => Self::Open,
+        match known.stands(now) {
+            Decision::Open => Self::Open,
+            Decision::Accepted => Self::Accepted,
+            Decision::Declined(reason) => Self::Declined(reason.clone()),
+            Decision::Expired => Self::Expired,
+            Decision::Deleted => Self::Deleted,
         }
     }
 
