@@ -6,7 +6,7 @@ use api::{Access, FleetLink, Invitation, InvitationRequest, InvitationSummary, L
 use fleet::{
     Agreement, AgreementStatus, At, Claim, Code, ConnectionFact, ConnectionState, Decision, Due,
     Fact, FleetRef, IntegrationRequest, InvitationFact, Level, Observation, Override, OverrideKind,
-    Policy, Reason, Record, Schedule, Stage, Timestamp, Why,
+    Policy, Reason, Record, RegulatoryId, Schedule, Stage, Timestamp, Why,
 };
 use serde_json::{Value, json};
 use store::{Decided, HistoryEntry, StoredRecord};
@@ -483,6 +483,7 @@ fn sentences() {
         (Code::AgreementEnded, AGREEMENT, "expired"),
         (Code::AgreementNotUnderstood, AGREEMENT, "dormant"),
         (Code::AgreementUnknown, "", ""),
+        (Code::RegulatoryIdDiffers, "", "DOT 13, invited as DOT 12"),
         (Code::ConnectionLive, GEOTAB, "geotab"),
         (Code::ConnectionBroken, SAMSARA, "samsara, stale"),
         (Code::ConnectionOver, "unheard-of", "deleted"),
@@ -557,6 +558,14 @@ fn sentences() {
             id: REQUEST.to_owned(),
             request: IntegrationRequest { live_as, ..request },
         },
+        invitation(InvitationFact::InvitedAs(RegulatoryId {
+            kind: Some("DOT".to_owned()),
+            id: "12".to_owned(),
+        })),
+        Fact::Regulatory(RegulatoryId {
+            kind: None,
+            id: "13".to_owned(),
+        }),
         Fact::RequestsRefused(true),
         Fact::RequestsRefused(false),
     ] {

@@ -172,6 +172,10 @@ impl Words<'_> {
                 "The fleet has been connected{since}, but no share agreement was heard of; so nothing \
                  may be read, and being connected gives no admission."
             ),
+            Code::RegulatoryIdDiffers => format!(
+                "Catena has had another regulatory id of the fleet than it was invited under{since}: {}.",
+                plain(detail.unwrap_or_default()),
+            ),
             Code::ConnectionLive => {
                 let connection = capitalised(&self.connection(about));
                 format!("{connection} has been working{since}.")
@@ -309,6 +313,12 @@ impl Words<'_> {
                 "Catena refuses to list integration requests to us".to_owned()
             }
             Fact::RequestsRefused(false) => "Catena lists integration requests to us".to_owned(),
+            Fact::Regulatory(number) => {
+                format!(
+                    "Catena has its regulatory id: {}",
+                    plain(&number.to_string())
+                )
+            }
         }
     }
 
@@ -373,6 +383,10 @@ impl Words<'_> {
             InvitationFact::Sent => format!("invitation {hash} was sent by e-mail"),
             InvitationFact::Ends(ends) => {
                 format!("the link of invitation {hash} works until {}", clock(*ends))
+            }
+            InvitationFact::InvitedAs(number) => {
+                let number = plain(&number.to_string());
+                format!("invitation {hash} is for the regulatory id {number}")
             }
             InvitationFact::Claim(claim) => {
                 let claim = match claim {

@@ -1,6 +1,6 @@
 //! What was observed. Of an invitation's hash there is no more than tells it from others.
 
-use fleet::{Claim, ConnectionFact, Decision, Fact, InvitationFact};
+use fleet::{Claim, ConnectionFact, Decision, Fact, InvitationFact, RegulatoryId};
 use serde_json::{Map, Value, json};
 
 use crate::{Moment, standing::scopes};
@@ -60,11 +60,20 @@ pub fn fact(fact: &Fact) -> Map<String, Value> {
             with(made, [("invitation", hash.map(Value::String))])
         }
         Fact::RequestsRefused(refused) => json!({ "kind": "requests_refused", "refused": refused }),
+        Fact::Regulatory(number) => with(json!({ "kind": "regulatory_id" }), regulatory(number)),
     };
     match described {
         Value::Object(fields) => fields,
         _ => Map::new(),
     }
+}
+
+fn regulatory(number: &RegulatoryId) -> Vec<(&'static str, Option<Value>)> {
+    let kind = number.kind.as_ref();
+    vec![
+        ("regulatory_id", Some(json!(number.id))),
+        ("regulatory_id_type", kind.map(|kind| json!(kind))),
+    ]
 }
 
 fn invitation_was(was: &InvitationFact) -> Vec<(&'static str, Option<Value>)> {
@@ -86,6 +95,11 @@ fn invitation_was(was: &InvitationFact) -> Vec<(&'static str, Option<Value>)> {
         InvitationFact::Viewed => vec![("was", Some(json!("viewed")))],
         InvitationFact::Sent => vec![("was", Some(json!("sent")))],
         InvitationFact::Ends(ends) => vec![("ends", Some(moment(*ends)))],
+        InvitationFact::InvitedAs(number) => {
+            let mut was = regulatory(number);
+            was.push(("was", Some(json!("invited_as"))));
+            was
+        }
         InvitationFact::Claim(claim) => {
             let (claim, request) = match claim {
                 Claim::Connected => ("connected", None),

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Agreement, At, Claim, ConnectionFact, ConnectionState, Decision, Fact, IntegrationRequest,
-    InvitationFact, Observation, Register, Schedule, Timestamp,
+    InvitationFact, Observation, Register, RegulatoryId, Schedule, Timestamp,
     register::{earliest, latest},
 };
 
@@ -34,6 +34,9 @@ pub struct Facts {
     /// Whether Catena refuses to list integration requests to us.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requests_refused: Option<Register<Reverse<bool>>>,
+    /// The number that authorities know the fleet by, as Catena has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub regulatory: Option<Register<RegulatoryId>>,
 }
 
 /// What is known about an invitation.
@@ -55,6 +58,9 @@ pub struct InvitationFacts {
     /// When its link stops working; of two ends at one moment the sooner one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ends: Option<Register<Reverse<Timestamp>>>,
+    /// The number that authorities know the fleet by, as it was invited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub invited_as: Option<Register<RegulatoryId>>,
     /// How the fleet's browser last came back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claim: Option<Register<Claim>>,
@@ -144,8 +150,46 @@ impl Facts {
             Fact::RequestsRefused(refused) => {
                 Register::observe(&mut self.requests_refused, at, Reverse(*refused));
             }
+            Fact::Regulatory(number) => {
+                Register::observe(&mut self.regulatory, at, number.clone());
+            }
         }
         self
+    }
+
+    /// Whether the newest that is known is just this. What only ever happens, such as an opened invitation, is said if it
+    /// ever did.
+    pub fn say(&self, fact: &Fact) -> bool {
+        fn is<T: Ord>(known: Option<&Register<T>>, value: &T) -> bool {
+            known.map(Register::value) == Some(value)
+        }
+        match fact {
+            Fact::Name(name) => is(self.name.as_ref(), name),
+            Fact::CatenaFleet(id) => is(self.catena_fleet.as_ref(), id),
+            Fact::Invitation { invitation, was } => {
+                let known = self.invitations.get(invitation);
+                known.is_some_and(|known| known.say(was))
+            }
+            Fact::Agreement { id, agreement, .. } => is(
+                self.agreements.get(id).map(|known| &known.current),
+                agreement,
+            ),
+            Fact::Connection { connection, was } => {
+                let known = self.connections.get(connection);
+                known.is_some_and(|known| known.says(was))
+            }
+            Fact::Linked { connection } => {
+                let known = self.connections.get(connection);
+                known.is_some_and(|known| known.linked.is_some())
+            }
+            Fact::Request { id, request } => {
+                is(self.requests.get(id).map(|known| &known.current), request)
+            }
+            Fact::RequestsRefused(refused) => {
+                is(self.requests_refused.as_ref(), &Reverse(*refused))
+            }
+            Fact::Regulatory(number) => is(self.regulatory.as_ref(), number),
+        }
     }
 
     /// The invitation that counts, with its hash: the newest.
@@ -214,12 +258,31 @@ impl InvitationFacts {
             InvitationFact::Viewed => latest(&mut self.viewed, at),
             InvitationFact::Sent => latest(&mut self.sent, at),
             InvitationFact::Ends(ends) => Register::observe(&mut self.ends, at, Reverse(*ends)),
+            InvitationFact::InvitedAs(number) => {
+                Register::observe(&mut self.invited_as, at, number.clone());
+            }
             InvitationFact::Claim(claim) => {
                 if matches!(claim, Claim::Requested(_)) {
                     earliest(&mut self.claimed_request, at);
                 }
                 Register::observe(&mut self.claim, at, claim.clone());
             }
+        }
+    }
+
+    fn say(&self, was: &InvitationFact) -> bool {
+        match was {
+            InvitationFact::Decision(decision) => {
+                self.decision.as_ref().map(Register::value) == Some(decision)
+            }
+            InvitationFact::Created => true,
+            InvitationFact::Viewed => self.viewed.is_some(),
+            InvitationFact::Sent => self.sent.is_some(),
+            InvitationFact::Ends(ends) => self.ends() == Some(*ends),
+            InvitationFact::InvitedAs(number) => {
+                self.invited_as.as_ref().map(Register::value) == Some(number)
+            }
+            InvitationFact::Claim(claim) => self.claim.as_ref().map(Register::value) == Some(claim),
         }
     }
 
@@ -264,6 +327,29 @@ impl LinkFacts {
     pub fn state(&self) -> Option<&Register<ConnectionState>> {
         let state = self.connection.state.as_ref();
         state.filter(|state| Some(state.at()) >= self.linked)
+    }
+
+    /// A state counts as said only if it isn't older than the last link.
+    fn says(&self, was: &ConnectionFact) -> bool {
+        match was {
+            ConnectionFact::State(state) => match self.state() {
+                Some(known) => known.value() == state,
+                None => self.is_live() && *state == ConnectionState::Active,
+            },
+            ConnectionFact::Source(source) => {
+                self.connection.source.as_ref().map(Register::value) == Some(source)
+            }
+            ConnectionFact::Schedule { id, schedule } => {
+                match self.connection.schedules.get(id) {
+                    Some(known) => {
+                        let stopped = known.value().stopped && Some(known.at()) >= self.linked;
+                        stopped == schedule.stopped
+                    }
+                    // One that never stopped is none to remember.
+                    None => !schedule.stopped,
+                }
+            }
+        }
     }
 
     /// Whether the fleet's data can flow through it.

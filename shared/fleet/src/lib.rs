@@ -6,6 +6,7 @@
 //! of repeats of the same observations give the same facts, byte for byte. Everything else is computed on reading, by
 //! [`Record::standing`].
 
+mod agenda;
 mod facts;
 mod observation;
 mod policy;
@@ -14,12 +15,13 @@ mod register;
 mod standing;
 mod view;
 
+pub use agenda::{Agenda, Looks};
 pub use facts::{AgreementFacts, ConnectionFacts, Facts, InvitationFacts, LinkFacts, RequestFacts};
 pub use observation::{
     Agreement, AgreementStatus, Claim, ConnectionFact, ConnectionState, Decision, Fact, FleetRef,
-    IntegrationRequest, InvitationFact, Level, Observation, Schedule,
+    IntegrationRequest, InvitationFact, Level, Observation, RegulatoryId, Schedule,
 };
-pub use policy::{Confirmation, Policy};
+pub use policy::{Confirmation, Days, Policy, RegulatoryMismatch};
 pub use record::{Decisions, Grant, InvalidOverride, Override, OverrideKind, Record, SCHEMA};
 pub use register::{At, Register, Timestamp};
 pub use standing::{Admission, Code, Due, Reason, Stage, Standing, Why};

@@ -108,6 +108,8 @@ pub enum Fact {
     },
     /// Whether Catena refuses to list integration requests to us (contract 3.6: hidden endpoints).
     RequestsRefused(bool),
+    /// The number that authorities know the fleet by, as Catena has it.
+    Regulatory(RegulatoryId),
 }
 
 /// What was so about an invitation.
@@ -124,6 +126,8 @@ pub enum InvitationFact {
     Sent,
     /// When its link stops working.
     Ends(Timestamp),
+    /// The number that authorities know the fleet by, as it was invited.
+    InvitedAs(RegulatoryId),
     /// How the fleet's browser came back from Connect. Nobody signed it: it opens nothing by itself.
     Claim(Claim),
 }
@@ -149,7 +153,10 @@ impl Fact {
     /// Whether it can change what the fleet may do, or what may be read of it.
     pub fn touches_rights(&self) -> bool {
         match self {
-            Self::Agreement { .. } | Self::Linked { .. } | Self::Request { .. } => true,
+            Self::Agreement { .. }
+            | Self::Linked { .. }
+            | Self::Request { .. }
+            | Self::Regulatory(_) => true,
             Self::Invitation { was, .. } => matches!(was, InvitationFact::Decision(_)),
             Self::Connection { was, .. } => matches!(was, ConnectionFact::State(_)),
             Self::Name(_) | Self::CatenaFleet(_) | Self::RequestsRefused(_) => false,
@@ -345,6 +352,40 @@ pub struct IntegrationRequest {
     pub live_as: BTreeSet<String>,
 }
 
+/// The number that authorities know a fleet by. Ordered as text.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct RegulatoryId {
+    /// Whose number it is: DOT, MC, EASA … (contract 3.1), if that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// The number.
+    pub id: String,
+}
+
+impl RegulatoryId {
+    /// Whether it may be the same fleet's number as another: only letters and digits count, without leading zeros, and the kinds if
+    /// both are known.
+    pub fn may_be(&self, other: &Self) -> bool {
+        fn plain(text: &str) -> String {
+            let text = text.chars().filter(|it| it.is_alphanumeric());
+            let text: String = text.flat_map(char::to_uppercase).collect();
+            text.trim_start_matches('0').to_owned()
+        }
+        let kinds = self.kind.as_deref().zip(other.kind.as_deref());
+        plain(&self.id) == plain(&other.id)
+            && kinds.is_none_or(|(one, other)| plain(one) == plain(other))
+    }
+}
+
+impl fmt::Display for RegulatoryId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.kind {
+            Some(kind) => write!(f, "{kind} {}", self.id),
+            None => f.write_str(&self.id),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -381,5 +422,29 @@ mod tests {
             agreement(None, Some(4)),
         ];
         assert!(ordered.is_sorted_by(|a, b| a < b), "{ordered:#?}");
+    }
+    #[test]
+    fn numbers_are_compared_by_what_they_say() {
+        let number = |kind: Option<&str>, id: &str| RegulatoryId {
+            kind: kind.map(str::to_owned),
+            id: id.to_owned(),
+        };
+        let invited = number(Some("DOT"), "1234567");
+        for same in [
+            number(Some("dot"), "01234567"),
+            number(None, "1234567"),
+            number(Some("DOT"), " 123-4567 "),
+        ] {
+            assert!(invited.may_be(&same) && same.may_be(&invited), "{same}");
+        }
+        for other in [
+            number(Some("MC"), "1234567"),
+            number(Some("DOT"), "1234568"),
+        ] {
+            assert!(
+                !invited.may_be(&other) && !other.may_be(&invited),
+                "{other}"
+            );
+        }
     }
 }

@@ -7,10 +7,10 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{At, Confirmation, Facts, Observation, Policy, Register, Timestamp, policy::days};
+use crate::{At, Confirmation, Due, Facts, Observation, Policy, Register, Timestamp};
 
 /// The form of the record that this version writes. A record of a later form is never rewritten by this one.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 
 /// All that is kept about a fleet.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -189,14 +189,31 @@ impl Record {
                 .values()
                 .map(|it| it.ends.0.saturating_sub(it.starts.0))
                 .sum();
-            let left = days(policy.provisional_days_in_all).saturating_sub(used);
-            let ends = starts.plus(days(policy.provisional_days).min(left));
+            let left = policy.provisional_days_in_all.millis().saturating_sub(used);
+            let ends = starts.plus(policy.provisional_days.millis().min(left));
             if starts < ends && now < ends && !grants.contains_key(&id) {
                 self.decisions.grants.insert(id, Grant { starts, ends });
                 any = true;
             }
         }
         any
+    }
+
+    /// The dates that passed after `since`, until `now`: what changed by time alone, the soonest first.
+    pub fn passed(&self, policy: &Policy, since: Timestamp, now: Timestamp) -> Vec<Due> {
+        let mut passed: Vec<Due> = Vec::new();
+        let mut from = since;
+        while from < now && passed.len() < MOST_DATES {
+            let due = self.standing(policy, from).due.into_iter();
+            let dates = due.filter(|due| due.why.is_date() && from < due.at);
+            let dates: Vec<Due> = dates.collect();
+            let Some(next) = dates.iter().map(|due| due.at).min().filter(|at| *at <= now) else {
+                break;
+            };
+            passed.extend(dates.into_iter().filter(|due| due.at == next));
+            from = next;
+        }
+        passed
     }
 
     /// What provisional access could be granted for: since when, and under which id.
@@ -244,6 +261,9 @@ impl Record {
         Some(since.map_or(newest, |since| since.min(newest)))
     }
 }
+
+/// More dates than any record has: a bound for one that is damaged.
+const MOST_DATES: usize = 1000;
 
 /// The id of a grant that rests on how the fleet's browser came back.
 pub(crate) fn claim(invitation: &str) -> String {

@@ -168,6 +168,8 @@ pub enum Code {
     AgreementNotUnderstood,
     /// A connection is there, but no agreement was ever heard of.
     AgreementUnknown,
+    /// Catena knows the fleet under another regulatory id than it was invited under.
+    RegulatoryIdDiffers,
     /// Data flows through a connection.
     ConnectionLive,
     /// A connection is broken, and can be mended.
@@ -218,6 +220,7 @@ impl Code {
             Self::AgreementEnded => "agreement_ended",
             Self::AgreementNotUnderstood => "agreement_not_understood",
             Self::AgreementUnknown => "agreement_unknown",
+            Self::RegulatoryIdDiffers => "regulatory_id_differs",
             Self::ConnectionLive => "connection_live",
             Self::ConnectionBroken => "connection_broken",
             Self::ConnectionOver => "connection_over",

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::{
     Admission, AgreementFacts, AgreementStatus, At, Code, Decision, Due, Facts, Grant,
-    InvitationFacts, Level, LinkFacts, Policy, Reason, Record, Register, RequestFacts, Stage,
-    Standing, Timestamp, Why, policy::days, record::claim,
+    InvitationFacts, Level, LinkFacts, Policy, Reason, Record, Register, RegulatoryId,
+    RegulatoryMismatch, RequestFacts, Stage, Standing, Timestamp, Why, record::claim,
 };
 
 impl Record {
@@ -223,7 +223,9 @@ impl<'a> View<'a> {
             return Admission::Blocked;
         }
         let connected = self.agreed == Agreed::InForce && self.live();
-        if connected || decisions.pass(self.now).is_some() {
+        let held = self.policy.regulatory_mismatch == RegulatoryMismatch::Hold
+            && self.differing_numbers().is_some();
+        if connected && !held || decisions.pass(self.now).is_some() {
             return Admission::Full;
         }
         match (self.provisional_until(), self.grace_until()) {
@@ -231,6 +233,13 @@ impl<'a> View<'a> {
             (_, Some(until)) if self.now < until => Admission::Grace { until },
             _ => Admission::None,
         }
+    }
+
+    /// The regulatory id that Catena has of the fleet, and the one that it was invited under, if they can't be one.
+    fn differing_numbers(&self) -> Option<(&'a Register<RegulatoryId>, &'a RegulatoryId)> {
+        let invited = self.invitation?.invited_as.as_ref()?.value();
+        let known = self.facts.regulatory.as_ref()?;
+        (!known.value().may_be(invited)).then_some((known, invited))
     }
 
     /// Whether the fleet took back what provisional access or time to connect rests on.
@@ -270,7 +279,7 @@ impl<'a> View<'a> {
             };
             let live = self.requests().filter(|(id, known)| granted(id, known));
             let live = live.filter_map(|(_, request)| request.live);
-            let until = live.map(|at| at.time().plus(days(self.policy.reconnect_days)));
+            let until = live.map(|at| at.time().plus(self.policy.reconnect_days.millis()));
             return until.max().filter(|_| !self.withdrawn());
         }
         if self.agreed != Agreed::InForce || self.live() {
@@ -279,7 +288,7 @@ impl<'a> View<'a> {
         let broken = self.broken().filter_map(|(_, link)| link.state());
         let broken = broken.map(|state| state.at().time()).max()?;
         let since = self.record.decisions.broken_since.unwrap_or(broken);
-        Some(since.plus(days(self.policy.broken_days)))
+        Some(since.plus(self.policy.broken_days.millis()))
     }
 
     fn data_scopes(&self) -> BTreeMap<String, Level> {
@@ -314,6 +323,11 @@ impl<'a> View<'a> {
             }));
         }
         reasons.extend(self.reason_of_agreement());
+        reasons.extend(self.differing_numbers().map(|(known, invited)| Reason {
+            detail: Some(format!("{}, invited as {invited}", known.value())),
+            since: Some(known.at().time()),
+            ..Reason::new(Code::RegulatoryIdDiffers)
+        }));
         for (id, link) in &self.linked {
             reasons.extend(reasons_of_link(id, link));
         }

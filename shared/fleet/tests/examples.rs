@@ -7,9 +7,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use fleet::{
-    Agreement, AgreementStatus, At, Claim, Confirmation, ConnectionFact, ConnectionState, Decision,
-    Due, Fact, IntegrationRequest, InvitationFact, Level, Observation, Override, OverrideKind,
-    Policy, Reason, Record, Schedule, Standing, Timestamp,
+    Agreement, AgreementStatus, At, Claim, Code, Confirmation, ConnectionFact, ConnectionState,
+    Days, Decision, Due, Fact, IntegrationRequest, InvitationFact, Level, Observation, Override,
+    OverrideKind, Policy, Reason, Record, RegulatoryId, RegulatoryMismatch, Schedule, Stage,
+    Standing, Timestamp,
 };
 
 #[test]
@@ -221,8 +222,8 @@ fn a_grant_keeps_its_end_whatever_policy_comes() {
     let news = "0 open I; 1 accepted I; 2 request R of I";
     let mut record = taken_in(news, &policy());
     let generous = Policy {
-        provisional_days: 100,
-        provisional_days_in_all: 1000,
+        provisional_days: Days::new(100),
+        provisional_days_in_all: Days::new(1000),
         ..policy()
     };
     let off = Policy {
@@ -234,6 +235,61 @@ fn a_grant_keeps_its_end_whatever_policy_comes() {
         let stood = record.standing(&policy, day(3));
         assert_eq!(admission(&stood), "provisional until 16");
     }
+}
+
+#[test]
+fn a_fleet_under_another_number_than_invited_is_held_back_by_policy() {
+    let connected = "0 open I; 1 accepted I; 2 agreement A active vehicle=read; 3 linked C";
+    for row in [
+        "hold | 0 as DOT-12 I; 4 registered DOT-12 | full |",
+        "hold | 0 as DOT-12 I; 4 registered DOT-012 | full |",
+        "hold | 0 as DOT-12 I | full |",
+        "hold | 4 registered DOT-12 | full |",
+        "hold | 0 as DOT-12 I; 4 registered DOT-13 | none | DOT 13, invited as DOT 12",
+        "hold | 0 as DOT-12 I; 4 registered MC-12 | none | MC 12, invited as DOT 12",
+        "hold | 0 as DOT-12 I; 4 registered DOT-13; 4 grant until=9 | full | DOT 13, invited as DOT 12",
+        "admit | 0 as DOT-12 I; 4 registered DOT-13 | full | DOT 13, invited as DOT 12",
+    ] {
+        let [mismatch, news, expected, why] = columns(row);
+        let policy = Policy {
+            regulatory_mismatch: match mismatch {
+                "hold" => RegulatoryMismatch::Hold,
+                _ => RegulatoryMismatch::Admit,
+            },
+            ..policy()
+        };
+        let record = taken_in(&format!("{connected}; {news}"), &policy);
+        let stood = record.standing(&policy, day(5));
+        assert_eq!(
+            (admission(&stood).as_str(), stood.stage),
+            (expected, Stage::Connected),
+            "{row}"
+        );
+        let differs = |it: &&Reason| it.code == Code::RegulatoryIdDiffers;
+        let told = stood.reasons.iter().find(differs);
+        let told = told.and_then(|it| it.detail.as_deref()).unwrap_or_default();
+        assert_eq!(told, why, "{row}");
+    }
+}
+
+#[test]
+fn dates_that_passed_are_told_in_their_order() {
+    let record = taken_in(
+        "0 open I ends=9; 1 accepted I; 2 request R of I; 3 agreement A active until=30; 4 block until=40",
+        &policy(),
+    );
+    let passed = |since, until| {
+        let passed = record.passed(&policy(), day(since), day(until));
+        let told = passed
+            .iter()
+            .map(|due| format!("{} {}", due.at.0 / DAY, due.why.as_str()));
+        told.collect::<Vec<_>>().join(", ")
+    };
+    assert_eq!(passed(4, 29), "");
+    assert_eq!(passed(4, 30), "30 agreement_ends");
+    assert_eq!(passed(4, 100), "30 agreement_ends, 40 override_ends");
+    assert_eq!(passed(30, 100), "40 override_ends");
+    assert_eq!(passed(40, 100), "");
 }
 
 #[test]
@@ -450,10 +506,11 @@ fn columns<const COUNT: usize>(row: &str) -> [&str; COUNT] {
 fn policy() -> Policy {
     Policy {
         confirmation: Confirmation::Confirmed,
-        provisional_days: 14,
-        provisional_days_in_all: 30,
-        reconnect_days: 7,
-        broken_days: 3,
+        provisional_days: Days::new(14),
+        provisional_days_in_all: Days::new(30),
+        reconnect_days: Days::new(7),
+        broken_days: Days::new(3),
+        ..Policy::default()
     }
 }
 
@@ -608,6 +665,11 @@ fn one_more(mut record: Record, piece: &str) -> Record {
         "listed" => Fact::RequestsRefused(false),
         "named" => Fact::Name(id()),
         "fleet" => Fact::CatenaFleet(id()),
+        "registered" => Fact::Regulatory(regulatory(&id())),
+        "as" => Fact::Invitation {
+            invitation: words[3].to_owned(),
+            was: InvitationFact::InvitedAs(regulatory(&id())),
+        },
         "block" | "grant" => {
             let kind = kind(words[1]);
             let decided = Override::new(kind, "ann", "because", moment("until"));
@@ -621,6 +683,16 @@ fn one_more(mut record: Record, piece: &str) -> Record {
         other => panic!("unknown news: {other}"),
     };
     record.fold(&Observation { at, fact })
+}
+
+/// `DOT-123`, or `123` of no known kind.
+fn regulatory(word: &str) -> RegulatoryId {
+    let (kind, id) = match word.split_once('-') {
+        Some((kind, id)) => (Some(kind.to_owned()), id),
+        None => (None, word),
+    };
+    let id = id.to_owned();
+    RegulatoryId { kind, id }
 }
 
 fn status(word: &str) -> AgreementStatus {

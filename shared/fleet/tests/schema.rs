@@ -10,9 +10,9 @@ use std::{
 
 use fleet::{
     Admission, Agreement, AgreementFacts, AgreementStatus, At, Claim, ConnectionFact,
-    ConnectionFacts, ConnectionState, Decision, Decisions, Fact, Facts, Grant, IntegrationRequest,
-    InvitationFact, InvitationFacts, Level, LinkFacts, Observation, Override, OverrideKind, Policy,
-    Record, RequestFacts, SCHEMA, Schedule, Stage, Timestamp,
+    ConnectionFacts, ConnectionState, Days, Decision, Decisions, Fact, Facts, Grant,
+    IntegrationRequest, InvitationFact, InvitationFacts, Level, LinkFacts, Observation, Override,
+    OverrideKind, Policy, Record, RegulatoryId, RequestFacts, SCHEMA, Schedule, Stage, Timestamp,
 };
 
 #[test]
@@ -85,8 +85,11 @@ fn the_fixture_holds_every_field_and_every_value() {
         connections,
         requests,
         requests_refused,
+        regulatory,
     } = facts;
     assert!(name.is_some() && catena_fleet.is_some() && requests_refused.is_some());
+    let RegulatoryId { kind, id } = regulatory.unwrap().value().clone();
+    assert!(kind.is_some() && !id.is_empty());
     let mut seen = BTreeSet::new();
 
     for known in invitations.into_values() {
@@ -96,9 +99,14 @@ fn the_fixture_holds_every_field_and_every_value() {
             viewed,
             sent,
             ends,
+            invited_as,
             claim,
             claimed_request,
         } = known;
+        seen.extend(invited_as.map(|number| match number.value().kind {
+            Some(_) => "invited as a number of some kind",
+            None => "invited as a number",
+        }));
         assert!(first.is_some() && viewed.is_some() && sent.is_some() && ends.is_some());
         seen.extend(claimed_request.map(|_| "claimed request"));
         seen.insert(match decision.unwrap().value() {
@@ -198,7 +206,7 @@ fn the_fixture_holds_every_field_and_every_value() {
     let block = block.unwrap().value().clone().unwrap();
     assert!(block.ends().is_some() && block.author() == "ann" && block.reason() == "unpaid");
     assert!(pass.unwrap().value().0.is_none());
-    assert_eq!(seen.len(), 43, "{seen:#?}");
+    assert_eq!(seen.len(), 45, "{seen:#?}");
 }
 
 /// A record in which every field and every value occurs.
@@ -207,6 +215,7 @@ fn everything() -> Record {
     news.push((0, Fact::Name("Ünal \"Trucking\" 🚚".to_owned())));
     news.push((0, Fact::CatenaFleet("fleet-1".to_owned())));
     news.push((4, Fact::RequestsRefused(false)));
+    news.push((4, Fact::Regulatory(number(Some("DOT"), "1234567"))));
     news.extend(invitations());
     news.extend(agreements());
     news.extend(connections());
@@ -218,7 +227,7 @@ fn everything() -> Record {
     let mut record = said.fold(Record::default(), |record, said| record.fold(&said));
 
     let policy = Policy {
-        provisional_days_in_all: 20,
+        provisional_days_in_all: Days::new(20),
         ..Policy::default()
     };
     assert!(record.settle(&policy, day(4)));
@@ -262,7 +271,19 @@ fn invitations() -> Vec<(i64, Fact)> {
             news.push((on, Fact::Invitation { invitation, was }));
         }
     }
+    for (invitation, kind) in [("e", Some("MC")), ("f", None)] {
+        let was = InvitationFact::InvitedAs(number(kind, "0123-4567"));
+        let invitation = invitation.repeat(8);
+        news.push((50, Fact::Invitation { invitation, was }));
+    }
     news
+}
+
+fn number(kind: Option<&str>, id: &str) -> RegulatoryId {
+    RegulatoryId {
+        kind: kind.map(str::to_owned),
+        id: id.to_owned(),
+    }
 }
 
 fn agreements() -> Vec<(i64, Fact)> {

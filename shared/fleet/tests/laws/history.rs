@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use fastrand::Rng;
 use fleet::{
-    Agreement, AgreementStatus, At, Claim, Confirmation, ConnectionFact, ConnectionState, Decision,
-    Fact, IntegrationRequest, InvitationFact, Level, Observation, Override, OverrideKind, Policy,
-    Schedule, Timestamp,
+    Agreement, AgreementStatus, At, Claim, Confirmation, ConnectionFact, ConnectionState, Days,
+    Decision, Fact, IntegrationRequest, InvitationFact, Level, Observation, Override, OverrideKind,
+    Policy, RegulatoryId, RegulatoryMismatch, Schedule, Timestamp,
 };
 
 pub(crate) const DAY: i64 = 24 * 60 * 60 * 1000;
@@ -48,7 +48,7 @@ impl History {
     pub(crate) fn wild(rng: &mut Rng) -> Self {
         let mut history = Self::of(rng);
         for policy in &mut history.policies {
-            let mut days = || [0, 1, u16::MAX - 1, u16::MAX][rng.usize(..4)];
+            let mut days = || Days::new([0, 1, u16::MAX - 1, u16::MAX][rng.usize(..4)]);
             policy.provisional_days = days();
             policy.provisional_days_in_all = days();
             policy.reconnect_days = days();
@@ -87,7 +87,7 @@ impl History {
                 policy.reconnect_days,
                 policy.broken_days,
             ];
-            days.extend(lasts.map(i64::from));
+            days.extend(lasts.map(|days| days.millis() / DAY));
         }
         let mut moment = || {
             let from = spoken[rng.usize(..spoken.len())];
@@ -297,13 +297,17 @@ impl<'a> World<'a> {
         if self.rng.bool() {
             self.tell_invitation(fleet, InvitationFact::Created);
         }
+        if self.rng.u8(..4) == 0 {
+            let invited_as = number(&mut self.rng);
+            self.tell_invitation(fleet, InvitationFact::InvitedAs(invited_as));
+        }
         self.tell_invitation(fleet, InvitationFact::Decision(Decision::Open));
         let ends = self.at.time().plus(self.rng.i64(1..=30) * DAY);
         self.tell_invitation(fleet, InvitationFact::Ends(ends));
     }
 
     fn move_invitation(&mut self, fleet: usize) {
-        let was = match self.rng.u8(..14) {
+        let was = match self.rng.u8(..15) {
             0..=1 => InvitationFact::Viewed,
             2 => InvitationFact::Sent,
             3..=4 => InvitationFact::Ends(self.around(20)),
@@ -313,6 +317,7 @@ impl<'a> World<'a> {
             10 => InvitationFact::Decision(Decision::Expired),
             11 => InvitationFact::Decision(Decision::Declined(None)),
             12 => InvitationFact::Decision(Decision::Declined(Some("too dear".to_owned()))),
+            13 => InvitationFact::InvitedAs(number(&mut self.rng)),
             _ => InvitationFact::Decision(Decision::Deleted),
         };
         self.tell_invitation(fleet, was);
@@ -497,9 +502,10 @@ impl<'a> World<'a> {
     }
 
     fn describe(&mut self, fleet: usize) {
-        let fact = match self.rng.u8(..6) {
+        let fact = match self.rng.u8(..8) {
             0 => Fact::Name(["Ünal Trucking", "Unal \"Trucking\"\n"][self.rng.usize(..2)].into()),
             1 => Fact::CatenaFleet(["fleet-1", "fleet-2"][self.rng.usize(..2)].to_owned()),
+            2..=3 => Fact::Regulatory(number(&mut self.rng)),
             _ => Fact::RequestsRefused(self.rng.bool()),
         };
         self.tell(fleet, fact);
@@ -571,10 +577,24 @@ fn policy(rng: &mut Rng) -> Policy {
             2..=3 => Confirmation::Link,
             _ => Confirmation::Off,
         },
-        provisional_days: rng.u16(..=20),
-        provisional_days_in_all: rng.u16(..=40),
-        reconnect_days: rng.u16(..=30),
-        broken_days: rng.u16(..=5),
+        provisional_days: Days::new(rng.u16(..=20)),
+        provisional_days_in_all: Days::new(rng.u16(..=40)),
+        reconnect_days: Days::new(rng.u16(..=30)),
+        broken_days: Days::new(rng.u16(..=5)),
+        regulatory_mismatch: match rng.bool() {
+            true => RegulatoryMismatch::Hold,
+            false => RegulatoryMismatch::Admit,
+        },
+        wait_percent: 100,
+    }
+}
+
+/// One of a few, some of which may be one.
+fn number(rng: &mut Rng) -> RegulatoryId {
+    let kind = [None, Some("DOT"), Some("MC")][rng.usize(..3)];
+    RegulatoryId {
+        kind: kind.map(str::to_owned),
+        id: ["12", "0012", "13"][rng.usize(..3)].to_owned(),
     }
 }
 
@@ -584,6 +604,7 @@ fn wild(rng: &mut Rng, said: &mut Observation) {
         Fact::Name(name) => *name = wild_text(rng),
         Fact::Invitation { was, .. } => match was {
             InvitationFact::Ends(ends) => *ends = wild_at(rng).time(),
+            InvitationFact::InvitedAs(number) => number.id = wild_text(rng),
             InvitationFact::Decision(Decision::Declined(why)) => *why = Some(wild_text(rng)),
             _ => {}
         },
@@ -603,6 +624,7 @@ fn wild(rng: &mut Rng, said: &mut Observation) {
             ConnectionFact::State(ConnectionState::Unknown(state)) => *state = wild_text(rng),
             _ => {}
         },
+        Fact::Regulatory(number) => number.id = wild_text(rng),
         Fact::CatenaFleet(_) | Fact::Linked { .. } | Fact::RequestsRefused(_) => {}
     }
 }

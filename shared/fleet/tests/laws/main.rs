@@ -17,5 +17,6 @@ mod oracle;
 mod reach;
 mod rights;
 mod runner;
+mod say;
 mod shell;
 mod standing;

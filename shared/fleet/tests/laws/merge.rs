@@ -142,6 +142,9 @@ impl Merge for Facts {
             let Reverse(is_refused) = *refused.value();
             keep(refused.at(), Fact::RequestsRefused(is_refused));
         }
+        if let Some(number) = &self.regulatory {
+            keep(number.at(), Fact::Regulatory(number.value().clone()));
+        }
         for (id, known) in &self.invitations {
             for (at, was) in kept_of_invitation(known) {
                 let invitation = id.clone();
@@ -194,6 +197,10 @@ fn kept_of_invitation(known: &InvitationFacts) -> Vec<(At, InvitationFact)> {
     if let Some(ends) = &known.ends {
         let Reverse(end) = *ends.value();
         kept.push((ends.at(), InvitationFact::Ends(end)));
+    }
+    if let Some(number) = &known.invited_as {
+        let was = InvitationFact::InvitedAs(number.value().clone());
+        kept.push((number.at(), was));
     }
     if let Some(claim) = &known.claim {
         kept.push((claim.at(), InvitationFact::Claim(claim.value().clone())));

@@ -24,6 +24,7 @@ pub(crate) fn subject(said: &Observation) -> Subject<'_> {
                 InvitationFact::Viewed => "invitation viewed",
                 InvitationFact::Sent => "invitation sent",
                 InvitationFact::Ends(_) => "invitation's end",
+                InvitationFact::InvitedAs(_) => "invited as",
                 InvitationFact::Claim(_) => "invitation's claim",
             };
             (what, invitation, "")
@@ -37,6 +38,7 @@ pub(crate) fn subject(said: &Observation) -> Subject<'_> {
         Fact::Linked { connection } => ("linked", connection, ""),
         Fact::Request { id, .. } => ("request", id, ""),
         Fact::RequestsRefused(_) => ("requests refused", "", ""),
+        Fact::Regulatory(_) => ("regulatory id", "", ""),
     }
 }
 

@@ -40,7 +40,7 @@ fn histories_reach_every_stage_admission_reason_and_due() {
     let rare = 2 * COUNT / 500;
     assert!(stages.len() == Stage::ALL.len() && stages.values().all(|count| *count > rare));
     assert!(admissions.len() == 5 && admissions.values().all(|count| *count > rare));
-    assert_eq!(codes.len(), 26, "{codes:?}");
+    assert_eq!(codes.len(), 27, "{codes:?}");
     assert!(codes.values().all(|count| *count > rare), "{codes:?}");
     // All but those that whoever keeps the record adds.
     let added = [Why::Hint, Why::ReadBack].map(Why::as_str);

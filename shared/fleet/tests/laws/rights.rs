@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use fastrand::Rng;
 use fleet::{
-    Admission, At, Claim, Confirmation, Decision, Fact, Grant, InvitationFact, Observation,
+    Admission, At, Claim, Confirmation, Days, Decision, Fact, Grant, InvitationFact, Observation,
     Override, OverrideKind, Policy, Record, Timestamp,
 };
 
@@ -74,9 +74,9 @@ fn grants_are_founded_on_what_was_said_and_stay_within_the_policy() {
     holds("grants", |history, rng| {
         let record = lived(history, rng);
         let said = history.observations(0);
-        let longest = |days: fn(&Policy) -> u16| {
+        let longest = |days: fn(&Policy) -> Days| {
             let days = history.policies.iter().map(days);
-            i64::from(days.max().unwrap_or(0)) * DAY
+            days.max().map_or(0, Days::millis)
         };
         let mut total = 0;
         for (id, grant) in &record.decisions.grants {
