@@ -56,7 +56,7 @@ impl Table {
         };
         for item in items.iter().flatten() {
             let pk = text(item, "pk")?;
-            if let Some(at) = Key::from_pk(pk) {
+            if let Some(at) = Key::parse(pk) {
                 found.keys.insert(at, crate::key::read(item)?);
             } else if let Some(fleet) = record::fleet_of(pk) {
                 let read = record::read(fleet.clone(), item);

@@ -19,8 +19,13 @@ use crate::{
 pub enum DueItem {
     /// A fleet's record.
     Fleet(FleetRef),
-    /// An event that waits under this key.
-    Parked(Key),
+    /// An event that waits.
+    Parked {
+        /// Under which key.
+        key: Key,
+        /// Tells it from others there.
+        digest: String,
+    },
 }
 
 /// Partitions of the due index. A minute's worth of due items of many fleets would be too much for one (AWS: 1,000 write
@@ -51,8 +56,11 @@ impl Table {
         let mut due = Vec::new();
         for item in found.iter().flatten() {
             let (pk, sk) = (text(item, "pk")?, text(item, "sk")?);
-            let about = match Key::from_pk(pk).filter(|_| sk.starts_with(PARKED)) {
-                Some(key) => DueItem::Parked(key),
+            let about = match Key::parse(pk).zip(sk.strip_prefix(PARKED)) {
+                Some((key, digest)) => DueItem::Parked {
+                    key,
+                    digest: digest.to_owned(),
+                },
                 None => match record::fleet_of(pk) {
                     Some(fleet) => DueItem::Fleet(fleet),
                     None => continue,

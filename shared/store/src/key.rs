@@ -28,8 +28,8 @@ pub enum Key {
 }
 
 impl Key {
-    /// The key whose partition this is.
-    pub(crate) fn from_pk(pk: &str) -> Option<Self> {
+    /// The key that is shown so.
+    pub fn parse(pk: &str) -> Option<Self> {
         let (kind, id) = pk.strip_prefix("KEY#")?.split_once('#')?;
         let id = id.to_owned();
         match kind {

@@ -8,6 +8,7 @@
 //! | `LINK#<id>` | `LINK` | the fleet that a durable link leads to |
 //! | `KEY#<kind>#<id>` | `LINKS` | the fleets that one of Catena's ids belongs to, a set that is only added to; under a connection's id also what is known about the connection |
 //! | `KEY#<kind>#<id>` | `PARKED#<digest>` | an event that waits until its key has a link |
+//! | `RECONCILER` | `STATE` | what all who look at fleets share: when Catena may be asked again, how far the comparison is |
 //! | `QUARANTINE#<date>` | `<digest>` | a message that can't be processed, for 30 days |
 //!
 //! Reads that writes depend on are strongly consistent and go to the table, never to an index. The index `due` (records and
@@ -24,6 +25,7 @@ mod parked;
 mod quarantine;
 mod record;
 mod records;
+mod schedule;
 
 pub use batch::Found;
 pub use due::{DueItem, SHARDS, timestamp};
@@ -34,7 +36,8 @@ pub use key::{Key, KeyChange, KeyRecord};
 pub use parked::Parked;
 pub use quarantine::Quarantined;
 pub use record::{Commit, StoredRecord};
-pub use records::{COMMIT_ATTEMPTS, Folded, Records, Share, Taken, pause};
+pub use records::{COMMIT_ATTEMPTS, Done, Folded, NUDGED_WITHIN_MS, Records, Share, Taken, pause};
+pub use schedule::Shared;
 
 use aws_sdk_dynamodb::{
     Client,

@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 
 use aws_sdk_dynamodb::types::{AttributeValue, DeleteRequest, WriteRequest};
+use fleet::Timestamp;
 use time::{Duration, OffsetDateTime};
 
 use crate::{
     Key, StoreError, Table,
-    batch::{key, text},
+    batch::{key, number, text},
     due::{self, timestamp},
 };
 
@@ -20,6 +21,8 @@ pub struct Parked {
     pub digest: String,
     /// The event, as the caller wrote it.
     pub body: String,
+    /// Since when it waits; `None` if an older program parked it.
+    pub since: Option<Timestamp>,
 }
 
 impl Parked {
@@ -42,6 +45,7 @@ impl Table {
             .item(due::SHARD, due::shard(&pk))
             .item(due::AT, AttributeValue::N(due_at.to_string()))
             .item("body", AttributeValue::S(parked.body.clone()))
+            .item(SINCE, AttributeValue::N(timestamp(now).0.to_string()))
             .send()
             .await
             .map_err(StoreError::of("park an event"))?;
@@ -58,6 +62,10 @@ impl Table {
                 key: under.clone(),
                 digest: sk.trim_start_matches(PARKED).to_owned(),
                 body: text(item, "body")?.to_owned(),
+                since: match item.get(SINCE) {
+                    Some(_) => Some(Timestamp(number(item, SINCE)?)),
+                    None => None,
+                },
             })
         });
         parked.collect()
@@ -80,4 +88,5 @@ impl Table {
 }
 
 pub(crate) const PARKED: &str = "PARKED#";
+const SINCE: &str = "parked_at";
 const UNPARK: &str = "remove parked events";

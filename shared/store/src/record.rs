@@ -4,7 +4,7 @@ use aws_sdk_dynamodb::{
     error::{ProvideErrorMetadata, SdkError},
     types::AttributeValue,
 };
-use fleet::{Decisions, Due, Facts, FleetRef, Record, SCHEMA, Standing, Timestamp};
+use fleet::{Agenda, Decisions, Due, Facts, FleetRef, Looks, Policy, Record, SCHEMA, Standing, Timestamp};
 
 use crate::{
     StoreError, Table,
@@ -23,6 +23,8 @@ pub struct StoredRecord {
     pub version: u64,
     /// To be looked at for a reason that doesn't follow from the record.
     pub look: Option<Due>,
+    /// How often it was looked at, and for what.
+    pub looks: Looks,
     /// When this version was written, by its writer's clock; `None` in those that older programs wrote.
     pub written_at: Option<Timestamp>,
 }
@@ -57,6 +59,7 @@ impl StoredRecord {
             record: Record::default(),
             version: 0,
             look: None,
+            looks: Looks::default(),
             written_at: None,
         }
     }
@@ -71,12 +74,27 @@ impl StoredRecord {
     }
 }
 
+impl StoredRecord {
+    /// What it is to be looked at for, and when.
+    pub fn agenda(&self, standing: &Standing, policy: &Policy, now: Timestamp) -> Agenda {
+        self.looks.agenda(&self.all_due(standing), policy, now)
+    }
+
+    /// The dates that passed since it was written.
+    pub fn passed(&self, policy: &Policy, now: Timestamp) -> Vec<Due> {
+        // What older programs wrote is as if it was written just now: no date is told of that passed long ago.
+        let since = self.written_at.unwrap_or(now);
+        self.record.passed(policy, since, now)
+    }
+}
+
 impl Table {
-    /// Writes a record at `now` if its version is still `stored.version`; the written one has the next. Returns its size in bytes.
+    /// Writes a record at `now`, to be found in the due index at `due_at`, if its version is still `stored.version`; the written one has the next. Returns its size in bytes.
     pub async fn commit(
         &self,
         stored: &StoredRecord,
         standing: &Standing,
+        due_at: Option<Timestamp>,
         now: Timestamp,
     ) -> Result<Commit<usize>, StoreError> {
         let pk = pk(&stored.fleet);
@@ -108,7 +126,11 @@ impl Table {
             let look = serde_json::to_string(look).map_err(unwritable)?;
             put = put.item("look", AttributeValue::S(look));
         }
-        if let Some(Due { at, .. }) = stored.all_due(standing).first() {
+        if stored.looks != Looks::default() {
+            let looks = serde_json::to_string(&stored.looks).map_err(unwritable)?;
+            put = put.item(LOOKS, AttributeValue::S(looks));
+        }
+        if let Some(at) = due_at {
             put = put
                 .item(due::SHARD, due::shard(&pk))
                 .item(due::AT, AttributeValue::N(at.0.to_string()));
@@ -168,6 +190,8 @@ pub(crate) fn read(fleet: FleetRef, item: &Item) -> Result<StoredRecord, StoreEr
         .transpose()
         .map_err(unreadable("decisions"))?;
     let look = part("look")?.map(serde_json::from_str).transpose();
+    let looks = part(LOOKS)?.map(serde_json::from_str).transpose();
+    let looks: Option<Looks> = looks.map_err(unreadable(LOOKS))?;
     Ok(StoredRecord {
         fleet,
         record: Record {
@@ -176,6 +200,7 @@ pub(crate) fn read(fleet: FleetRef, item: &Item) -> Result<StoredRecord, StoreEr
         },
         version: number(item, "version")?,
         look: look.map_err(unreadable("look"))?,
+        looks: looks.unwrap_or_default(),
         written_at: match item.get(WRITTEN_AT) {
             Some(_) => number(item, WRITTEN_AT).map(Timestamp).map(Some)?,
             None => None,
@@ -192,6 +217,7 @@ pub(crate) fn fleet_of(pk: &str) -> Option<FleetRef> {
     FleetRef::parse(pk.strip_prefix("FLEET#")?)
 }
 
+pub(crate) const LOOKS: &str = "looks";
 pub(crate) const RECORD: &str = "RECORD";
 /// In milliseconds since 1970.
 pub(crate) const WRITTEN_AT: &str = "written_at";
