@@ -1085,7 +1085,7 @@ async fn connections_and_schedules_are_read() {
     let some = some.collect(5).await.unwrap().value;
     assert_eq!(some, all);
     let one = calls().connection(CONNECTION).await.unwrap().value;
-    assert_eq!(all.items, [one.clone()]);
+    assert_eq!(all.items, std::slice::from_ref(&one));
     assert_eq!(one.id, CONNECTION);
     assert_eq!(one.fleet_id.as_deref(), Some(FLEET));
     assert_eq!(one.fleet_ref.as_deref(), Some("FLEET-42"));
