@@ -318,7 +318,9 @@ pub struct Fleet {
 impl Fleet {
     /// The name that the fleet has given itself: not the placeholder of one that was onboarded without (contract 3.2).
     pub fn shown_name(&self) -> Option<&str> {
-        let name = self.display_name.as_deref().or(self.name.as_deref())?;
+        let names = [self.display_name.as_deref(), self.name.as_deref()];
+        let mut names = names.into_iter().flatten();
+        let name = names.find(|name| !name.trim().is_empty())?;
         let placeholder = name.strip_prefix("Fleet ").is_some_and(|rest| {
             // What scrubbing leaves of it, or an id that nothing said to be an invitation's.
             rest.starts_with("(invitation)") || rest.parse::<uuid::Uuid>().is_ok()
