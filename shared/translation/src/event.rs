@@ -1,13 +1,12 @@
 //! What an event says.
 
 use catena::{Envelope, Event, Resource};
-use fleet::{ConnectionFact, Fact, Schedule};
+use fleet::Fact;
 
 use crate::{
     Translation,
     observer::{Observer, has_bearable_id, is_bearable},
-    resource::{of_agreement, of_connection, of_invitation},
-    words::bounded,
+    resource::{of_agreement, of_connection, of_invitation, of_schedule},
 };
 
 /// Translates one record. `index` is its place in the delivery, `envelope` the delivery's.
@@ -31,22 +30,7 @@ pub fn translate(event: &Event, envelope: &Envelope, index: usize) -> Translatio
             }
         }
         Resource::Schedule(schedule) => {
-            let id = schedule.id.clone();
-            let resource = schedule.resource.as_deref().map(bounded);
-            let schedule_now = Schedule {
-                stopped: true,
-                resource,
-            };
-            observer.observe(
-                None,
-                Fact::Connection {
-                    connection: schedule.connection_id.clone(),
-                    was: ConnectionFact::Schedule {
-                        id,
-                        schedule: schedule_now,
-                    },
-                },
-            );
+            of_schedule(&schedule.connection_id, schedule, true, &mut observer);
             Translation {
                 connection: Some(schedule.connection_id.clone()),
                 ..Translation::default()

@@ -1,8 +1,8 @@
 //! Catena's words into the fleet record's facts: the only place where the two meet.
 //!
-//! Catena tells things by events ([`translate`]) and by answers of its API ([`translate_answer`]).
+//! Catena tells things by events ([`translate`]) and by answers of its API ([`translate_answer`], [`answer`]).
 
-mod answer;
+pub mod answer;
 mod event;
 mod observer;
 mod resource;

@@ -44,6 +44,12 @@ impl Observer {
         }
     }
 
+    /// What was observed, without what has ids that no key can be made of.
+    pub(crate) fn bearable(mut self) -> Vec<Observation> {
+        self.observations.retain(has_bearable_id);
+        self.observations
+    }
+
     /// A fact at its business time, or else at the time of the event or the answer.
     pub(crate) fn observe(&mut self, business_time: Option<Instant>, fact: Fact) {
         let at = business_time.or(self.observed);
@@ -67,8 +73,12 @@ impl Observer {
 /// Whether the ids of an observation fit the table's keys.
 pub(crate) fn has_bearable_id(observation: &Observation) -> bool {
     match &observation.fact {
-        Fact::CatenaFleet(id) | Fact::Agreement { id, .. } | Fact::Request { id, .. } => {
-            is_bearable(id)
+        Fact::CatenaFleet(id) | Fact::Agreement { id, .. } => is_bearable(id),
+        Fact::Request { id, request } => {
+            // Empty if Catena doesn't name it.
+            let provider = request.provider_id.len() <= LONGEST_ID;
+            let live_as = request.live_as.iter().all(|id| is_bearable(id));
+            is_bearable(id) && provider && live_as
         }
         Fact::Invitation { invitation, .. } => is_bearable(invitation),
         Fact::Connection { connection, was } => {

@@ -1,7 +1,7 @@
 //! What Catena's resources say, whether an event or an answer of the API brings them.
 
 use catena::{Connection, EventName, Instant, Invitation, ShareAgreement, Status};
-use fleet::{Agreement, ConnectionFact, Decision, Fact, FleetRef, InvitationFact};
+use fleet::{Agreement, ConnectionFact, Decision, Fact, FleetRef, InvitationFact, Schedule};
 
 use crate::{
     Translation,
@@ -133,6 +133,23 @@ pub(crate) fn of_connection(
         connection: Some(connection.id.clone()),
         ..of_fleet(connection.fleet_ref.as_deref())
     }
+}
+
+pub(crate) fn of_schedule(
+    connection: &str,
+    schedule: &catena::Schedule,
+    stopped: bool,
+    observer: &mut Observer,
+) {
+    let was = ConnectionFact::Schedule {
+        id: schedule.id.clone(),
+        schedule: Schedule {
+            stopped,
+            resource: schedule.resource.as_deref().map(bounded),
+        },
+    };
+    let connection = connection.to_owned();
+    observer.observe(None, Fact::Connection { connection, was });
 }
 
 /// A translation about the fleet that an event names.

@@ -47,3 +47,10 @@ pub(crate) fn level(level: &catena::Level) -> Level {
         catena::Level::Unknown(other) => Level::Unknown(bounded(other)),
     }
 }
+
+/// Whether a schedule doesn't fetch (contract 5.2). Only `active` says that it does: of `inactive`, `paused`, `stale`,
+/// `deleted`, `cancelled` and `cancelled_insufficient_scope` it is known that it doesn't, and nothing proves it of a status that
+/// this version doesn't know.
+pub(crate) fn is_stopped(schedule: &Status) -> bool {
+    *schedule != Status::Active
+}
