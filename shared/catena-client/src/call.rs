@@ -163,6 +163,41 @@ pub(crate) fn target(path: &str, parameters: &[(&str, &str)]) -> String {
     target
 }
 
+/// A path with those parameters that have a value.
+pub(crate) fn given(path: &str, parameters: &[(&str, Option<&str>)]) -> String {
+    let given: Vec<_> = parameters
+        .iter()
+        .filter_map(|(key, value)| Some((*key, (*value)?)))
+        .collect();
+    target(path, &given)
+}
+
+/// `path?key=a&key=b&…`, split so that each is within Catena's limit on values and what any server takes for a URL. No values
+/// make no query.
+pub(crate) fn portions<'r>(
+    path: &str,
+    key: &str,
+    values: impl IntoIterator<Item = &'r str>,
+) -> Vec<String> {
+    let mut portions: Vec<(String, usize)> = Vec::new();
+    for value in values {
+        let parameter = target("", &[(key, value)]);
+        let parameter = parameter.trim_start_matches('?');
+        match portions.last_mut() {
+            Some((text, count))
+                if *count < MOST_VALUES && text.len() + parameter.len() < LONGEST_QUERY =>
+            {
+                text.push('&');
+                text.push_str(parameter);
+                *count += 1;
+            }
+            _ => portions.push((parameter.to_owned(), 1)),
+        }
+    }
+    let queries = portions.into_iter();
+    queries.map(|(text, _)| format!("{path}?{text}")).collect()
+}
+
 pub(crate) fn encoded(text: &str) -> impl Iterator<Item = &str> {
     utf8_percent_encode(text, UNRESERVED)
 }
@@ -173,6 +208,10 @@ const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'_')
     .remove(b'~');
 const LONGEST_ID: usize = 100;
+/// Contract 2.
+const MOST_VALUES: usize = 100;
+/// In bytes. Servers commonly take 8 KiB for a request's first line.
+const LONGEST_QUERY: usize = 6_000;
 /// An answer with one resource.
 const LARGEST_RESOURCE: usize = 1024 * 1024;
 /// An answer with many.
@@ -201,5 +240,27 @@ mod tests {
                 "{bad}"
             );
         }
+    }
+
+    #[test]
+    fn many_values_are_split_by_number_and_by_length() {
+        let short: Vec<String> = (0..250).map(|n| n.to_string()).collect();
+        let split = portions("/a", "r", short.iter().map(String::as_str));
+        let counts = |split: &[String]| -> Vec<usize> {
+            split.iter().map(|text| text.split('&').count()).collect()
+        };
+        assert_eq!(counts(&split), [100, 100, 50]);
+        assert_eq!(split.join("&").split('&').count(), 250);
+
+        let long = "ä".repeat(300);
+        let split = portions("/a", "r", [&*long; 10]);
+        assert_eq!(counts(&split), [3, 3, 3, 1]);
+        assert!(split.iter().all(|text| text.starts_with("/a?r=%C3%A4")));
+        assert!(
+            split
+                .iter()
+                .all(|text| text.len() < "/a?".len() + LONGEST_QUERY)
+        );
+        assert!(portions("/a", "r", []).is_empty());
     }
 }

@@ -106,10 +106,6 @@ pub struct InvitationRead {
     pub permissions: Option<BTreeMap<String, Level>>,
     /// What Catena knows of the fleet's address.
     pub fleet_email: Option<String>,
-    /// The fleet's number with an authority.
-    pub fleet_regulatory_id: Option<String>,
-    /// Which authority.
-    pub fleet_regulatory_id_type: Option<String>,
     /// ISO 3166-1 alpha-3.
     pub fleet_country_code: Option<String>,
     given: Given,
@@ -159,8 +155,6 @@ impl InvitationRead {
             secret,
             permissions,
             fleet_email: text(&record, "fleet_email"),
-            fleet_regulatory_id: text(&record, "fleet_regulatory_id"),
-            fleet_regulatory_id_type: text(&record, "fleet_regulatory_id_type"),
             fleet_country_code: text(&record, "fleet_country_code"),
             invitation: typed(record)?,
             given,

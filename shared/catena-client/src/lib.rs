@@ -1,4 +1,5 @@
-//! Catena's HTTP API as typed calls: the organisation endpoints of contract 3 that are not about partners.
+//! Catena's HTTP API as typed calls: the organisation endpoints of contract 3 that are not about partners, and the
+//! connections and schedules of contract 5.1 and 5.2.
 //!
 //! ```text
 //! Client::new(endpoints, patience, credentials, clock) --within(time)--> Calls --> Answer<T> or CatenaError
@@ -17,6 +18,7 @@ mod client;
 mod credentials;
 mod endpoints;
 mod error;
+mod integrations;
 mod invitation;
 mod organisation;
 mod pages;

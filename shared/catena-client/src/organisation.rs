@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::{
     Answer, Calls, CatenaError, Created, InvitationRead, NewInvitation, Pages,
-    call::{Call, below, scrubbed, target},
+    call::{Call, below, given, portions, scrubbed, target},
 };
 
 /// Which share agreements to list; without anything, all.
@@ -86,9 +86,7 @@ impl<'a> Calls<'a> {
 
     /// Those of some references of ours. However many they are, they are asked for in bearable portions; of none, none are.
     pub fn fleets_of<'r>(self, fleet_refs: impl IntoIterator<Item = &'r str>) -> Pages<'a, Fleet> {
-        let queries = portions("fleet_refs", fleet_refs)
-            .into_iter()
-            .map(|parameters| format!("{FLEETS}?{parameters}"));
+        let queries = portions(FLEETS, "fleet_refs", fleet_refs);
         Pages::new(self, "list fleets", queries, scrubbed)
     }
 
@@ -215,66 +213,16 @@ impl Calls<'_> {
     }
 }
 
-/// A path with those parameters that have a value.
-fn given(path: &str, parameters: &[(&str, Option<&str>)]) -> String {
-    let given: Vec<_> = parameters
-        .iter()
-        .filter_map(|(key, value)| Some((*key, (*value)?)))
-        .collect();
-    target(path, &given)
-}
-
-/// `key=a&key=b&…`, split so that each is within Catena's limit on values and what any server takes for a URL.
-fn portions<'r>(key: &str, values: impl IntoIterator<Item = &'r str>) -> Vec<String> {
-    let mut portions: Vec<(String, usize)> = Vec::new();
-    for value in values {
-        let parameter = target("", &[(key, value)]);
-        let parameter = parameter.trim_start_matches('?');
-        match portions.last_mut() {
-            Some((text, count))
-                if *count < MOST_VALUES && text.len() + parameter.len() < LONGEST_QUERY =>
-            {
-                text.push('&');
-                text.push_str(parameter);
-                *count += 1;
-            }
-            _ => portions.push((parameter.to_owned(), 1)),
-        }
-    }
-    portions.into_iter().map(|(text, _)| text).collect()
-}
-
 const INVITATIONS: &str = "/v2/orgs/invitations";
 const FLEETS: &str = "/v2/orgs/fleets";
 const AGREEMENTS: &str = "/v2/orgs/share-agreements";
 const TSPS: &str = "/v2/orgs/tsps";
 const EXTERNAL: &str = "/v2/orgs/external-tsps";
 const REQUESTS: &str = "/v2/orgs/external-tsps/integration-requests";
-/// Contract 2.
-const MOST_VALUES: usize = 100;
-/// In bytes. Servers commonly take 8 KiB for a request's first line.
-const LONGEST_QUERY: usize = 6_000;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn many_values_are_split_by_number_and_by_length() {
-        let short: Vec<String> = (0..250).map(|n| n.to_string()).collect();
-        let split = portions("r", short.iter().map(String::as_str));
-        let counts = |split: &[String]| -> Vec<usize> {
-            split.iter().map(|text| text.split('&').count()).collect()
-        };
-        assert_eq!(counts(&split), [100, 100, 50]);
-        assert_eq!(split.join("&").split('&').count(), 250);
-
-        let long = "ä".repeat(300);
-        let split = portions("r", [&*long; 10]);
-        assert_eq!(counts(&split), [3, 3, 3, 1]);
-        assert!(split.iter().all(|text| text.len() < LONGEST_QUERY));
-        assert!(portions("r", []).is_empty());
-    }
 
     #[test]
     fn dates_are_kept_changed_or_taken_away() {

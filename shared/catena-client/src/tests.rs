@@ -39,6 +39,7 @@ const PATIENCE: Patience = Patience {
 const LONG: Duration = Duration::from_secs(30);
 const INVITATION: &str = "019df1a0-3c5e-7b21-8f44-2a6c9e10d7b3";
 const AGREEMENT: &str = "019df1a6-91c4-7d02-a1b8-7f3e5c2d9a64";
+const CONNECTION: &str = "019ddd87-eedd-710f-967c-1c6cc72ac985";
 const FLEET: &str = "3f0c2a7e-6a3b-4c55-9d0e-5b1f7a2c4d10";
 
 /// A client, and its clock.
@@ -884,6 +885,13 @@ async fn an_invitation_is_read_without_a_token_and_shows_no_secret() {
     let answer = us.client.within(LONG).invitation(INVITATION).await.unwrap();
     assert_eq!(answer.value.invitation.status, Some(Status::Accepted));
     assert_eq!(answer.value.invitation.fleet_id.as_deref(), Some(FLEET));
+    let invitation = &answer.value.invitation;
+    assert_eq!(
+        invitation.partner_id.as_deref(),
+        Some("9df92c50-d8a7-460e-aab2-a93f1de9280a")
+    );
+    assert_eq!(invitation.fleet_regulatory_id.as_deref(), Some("1234567"));
+    assert_eq!(invitation.fleet_regulatory_id_type.as_deref(), Some("DOT"));
     let seen = catena.seen().remove(0);
     assert_eq!(seen.header("authorization"), None);
     assert_eq!(catena.tokens_asked(), 0);
@@ -957,6 +965,8 @@ async fn integration_requests_and_providers_are_read() {
             requests[0].invitation_hash,
             Some(InvitationHash::of(INVITATION))
         );
+        let shown = format!("{requests:?}");
+        assert!(!shown.contains(INVITATION), "{shown}");
     }
     let providers = us
         .client
@@ -1050,6 +1060,93 @@ async fn agreements_are_asked_for_and_changed_where_they_are() {
             format!("DELETE /v2/orgs/invitations/{INVITATION} "),
         ]
     );
+}
+
+#[tokio::test]
+async fn connections_and_schedules_are_read() {
+    let catena = Catena::start(tokens, |_, seen| {
+        let list = sample!("connections.list.response.200.json");
+        match &seen.target {
+            target if target.contains("/schedules") => {
+                says(200, sample!("schedules.list.response.200.json"))
+            }
+            target if target.contains(CONNECTION) => {
+                let list: Value = serde_json::from_str(list).unwrap();
+                says(200, list["items"][0].to_string())
+            }
+            _ => says(200, list),
+        }
+    })
+    .await;
+    let us = Us::of(&catena);
+    let calls = || us.client.within(LONG);
+    let all = calls().connections().collect(5).await.unwrap().value;
+    let some = calls().connections_of(["FLEET-42", "ä b"]);
+    let some = some.collect(5).await.unwrap().value;
+    assert_eq!(some, all);
+    let one = calls().connection(CONNECTION).await.unwrap().value;
+    assert_eq!(all.items, std::slice::from_ref(&one));
+    assert_eq!(one.id, CONNECTION);
+    assert_eq!(one.fleet_id.as_deref(), Some(FLEET));
+    assert_eq!(one.fleet_ref.as_deref(), Some("FLEET-42"));
+    assert_eq!(one.status, Some(Status::Active));
+    assert_eq!(one.source_name.as_deref(), Some("samsara"));
+    assert!(one.tsp_id.is_some());
+    let made = catena::Instant::parse_rfc3339("2026-05-04T08:09:40Z");
+    assert_eq!((one.created_at, one.updated_at), (made, made));
+
+    let schedules = calls().schedules(CONNECTION).unwrap();
+    let schedules = schedules.collect(5).await.unwrap().value.items;
+    assert_eq!(schedules[0].connection_id, CONNECTION);
+    assert_eq!(schedules[0].status, Some(Status::Active));
+    assert_eq!(schedules[0].resource.as_deref(), Some("vehicle_location"));
+
+    let targets: Vec<_> = catena.seen().into_iter().map(|seen| seen.target).collect();
+    let path = "/v2/integrations/connections";
+    assert_eq!(
+        targets,
+        [
+            format!("{path}?size=300"),
+            format!("{path}?fleet_refs=FLEET-42&fleet_refs=%C3%A4%20b&size=300"),
+            format!("{path}/{CONNECTION}"),
+            format!("{path}/{CONNECTION}/schedules?size=300"),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn connections_of_many_references_are_asked_for_in_portions() {
+    let catena = Catena::start(tokens, |number, _| page(number, None)).await;
+    let us = Us::of(&catena);
+    let refs: Vec<String> = (0..150).map(|n| format!("FLEET-{n}")).collect();
+    let connections = us
+        .client
+        .within(LONG)
+        .connections_of(refs.iter().map(String::as_str));
+    assert_eq!(connections.collect(10).await.unwrap().value.items.len(), 2);
+    let targets: Vec<_> = catena.seen().into_iter().map(|seen| seen.target).collect();
+    let counts = targets
+        .iter()
+        .map(|target| target.matches("fleet_refs=").count());
+    assert_eq!(counts.collect::<Vec<_>>(), [100, 50]);
+
+    let none = us.client.within(LONG).connections_of([]).collect(10).await;
+    assert!(none.unwrap().value.items.is_empty() && catena.seen().len() == 2);
+}
+
+#[tokio::test]
+async fn what_cannot_be_a_connection_is_not_asked_for() {
+    let catena = Catena::start(tokens, good).await;
+    let us = Us::of(&catena);
+    let calls = || us.client.within(LONG);
+    for bad in ["", "..", "a/b"] {
+        let read = calls().connection(bad).await.map(|_| ());
+        let listed = calls().schedules(bad).map(|_| ());
+        for outcome in [read, listed] {
+            assert!(matches!(outcome, Err(CatenaError::NotFound)), "{bad:?}");
+        }
+    }
+    assert!(catena.seen().is_empty());
 }
 
 #[tokio::test]

@@ -11,13 +11,15 @@ use serde_json::Value;
 use crate::{Instant, InvitationHash, open_enum::open_enum};
 
 open_enum! {
-    /// The status of anything in an organisational event, a subscription or an operation (contract 6.10).
+    /// The status of anything in an organisational event, a subscription, an operation (contract 6.10) or a schedule (5.2).
     Status {
         Active = "active",
         Inactive = "inactive",
         Paused = "paused",
         Expired = "expired",
         Cancelled = "cancelled",
+        /// Of a schedule: the provider's credentials don't reach what it fetches (contract 5.2).
+        CancelledInsufficientScope = "cancelled_insufficient_scope",
         Pending = "pending",
         Deleted = "deleted",
         Stale = "stale",
@@ -54,6 +56,10 @@ pub struct Invitation {
     pub partner_provided_fleet_name: Option<String>,
     /// The name, as the API calls it.
     pub fleet_name: Option<String>,
+    /// The fleet's number with an authority; only the API has it.
+    pub fleet_regulatory_id: Option<String>,
+    /// Which authority: `DOT`, `EASA`, `MC`, …; only the API has it.
+    pub fleet_regulatory_id_type: Option<String>,
     /// When the fleet accepted.
     pub accepted_at: Option<Instant>,
     /// When the fleet declined.
@@ -108,7 +114,9 @@ pub struct Connection {
     pub source_name: Option<String>,
     /// `active`, `failed`, `cancelled`, `paused`, `stale`, `deleted`.
     pub status: Option<Status>,
-    /// Only the API has it.
+    /// When it was made; only the API has it.
+    pub created_at: Option<Instant>,
+    /// When it last changed; only the API has it.
     pub updated_at: Option<Instant>,
 }
 
@@ -146,7 +154,8 @@ pub struct Execution {
     pub resource: Option<String>,
 }
 
-/// The repeated fetching of one resource through a connection (contract 5.2). Events carry no fleet.
+/// The repeated fetching of one resource through a connection (contract 5.2). Events carry no fleet, and neither events nor the
+/// API say when it last changed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Schedule {
     /// The schedule.
@@ -155,7 +164,7 @@ pub struct Schedule {
     pub connection_id: String,
     /// What is fetched.
     pub resource: Option<String>,
-    /// `inactive`, `active`, `paused`, `stale`, `deleted`, `cancelled`, …
+    /// `inactive`, `active`, `paused`, `stale`, `deleted`, `cancelled`, `cancelled_insufficient_scope`.
     pub status: Option<Status>,
     /// Seconds between attempts.
     pub execution_interval_seconds: Option<i64>,
@@ -309,7 +318,9 @@ pub struct Fleet {
 impl Fleet {
     /// The name that the fleet has given itself: not the placeholder of one that was onboarded without (contract 3.2).
     pub fn shown_name(&self) -> Option<&str> {
-        let name = self.display_name.as_deref().or(self.name.as_deref())?;
+        let names = [self.display_name.as_deref(), self.name.as_deref()];
+        let mut names = names.into_iter().flatten();
+        let name = names.find(|name| !name.trim().is_empty())?;
         let placeholder = name.strip_prefix("Fleet ").is_some_and(|rest| {
             // What scrubbing leaves of it, or an id that nothing said to be an invitation's.
             rest.starts_with("(invitation)") || rest.parse::<uuid::Uuid>().is_ok()
