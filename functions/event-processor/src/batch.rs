@@ -61,7 +61,7 @@ pub(crate) struct Source {
 impl Source {
     pub(crate) fn event_name(&self) -> &str {
         match &self.message.holds {
-            Holds::Told(told) => &told.event,
+            Holds::Told(told) | Holds::Answered(told) => &told.event,
             Holds::Delivery(_) => self.envelope().map_or("", |envelope| &envelope.event_name),
         }
     }
@@ -69,6 +69,11 @@ impl Source {
     /// Whether it isn't Catena's.
     pub(crate) fn is_told_otherwise(&self) -> bool {
         matches!(self.message.holds, Holds::Told(_))
+    }
+
+    /// Whether Catena was asked for it.
+    pub(crate) fn is_answer(&self) -> bool {
+        matches!(self.message.holds, Holds::Answered(_))
     }
 
     pub(crate) fn event_id(&self) -> Option<&str> {
@@ -117,6 +122,8 @@ pub(crate) struct Contents {
     pub(crate) quarantined: Vec<Quarantined>,
     /// Some of it is about things that this version keeps no facts of.
     pub(crate) ignored: bool,
+    /// A provider may have gone live: the requests for it are to be looked at.
+    pub(crate) provider: bool,
 }
 
 /// What became of a message, the worse the later.
@@ -194,7 +201,9 @@ pub(crate) fn read(
     progress.received_at_millis = Some(message.received_at.millis());
     let delivery = match &message.holds {
         Holds::Delivery(delivery) => delivery,
-        Holds::Told(told) => return Ok(told_otherwise(owner, body, told, &message, progress)),
+        Holds::Told(told) | Holds::Answered(told) => {
+            return Ok(told_otherwise(owner, body, told, &message, progress));
+        }
     };
     progress.late = delivery.age == Age::Late;
     let Content::Envelope(envelope) = &delivery.content else {
@@ -217,7 +226,8 @@ pub(crate) fn read(
     Ok(contents)
 }
 
-/// What others than Catena tell names its fleet, and leads to no other.
+/// What is told otherwise than by a delivery names its fleet. What Catena answered teaches whose its ids are, as deliveries do; what
+/// nobody vouches for leads nowhere else.
 fn told_otherwise(
     owner: usize,
     body: &str,
@@ -232,13 +242,18 @@ fn told_otherwise(
         return aside(digest(&[body]), reason, None, kept);
     }
     progress.event_name.clone_from(&told.event);
-    let work = Work {
+    let whole = Translation {
+        fleet: Some(told.fleet.clone()),
+        observations: told.observations.clone(),
+        ..Translation::default()
+    };
+    let translations = match &message.holds {
+        Holds::Answered(_) => translation::by_key(whole),
+        _ => vec![whole],
+    };
+    let work = |translation| Work {
         owner,
-        translation: Translation {
-            fleet: Some(told.fleet.clone()),
-            observations: told.observations.clone(),
-            ..Translation::default()
-        },
+        translation,
         source: Source {
             message: Arc::clone(message),
             place: 0,
@@ -247,7 +262,7 @@ fn told_otherwise(
         parked: None,
     };
     Contents {
-        works: vec![work],
+        works: translations.into_iter().map(work).collect(),
         ..Contents::default()
     }
 }
@@ -288,6 +303,13 @@ fn contents(
             }
         };
         match &event.resource {
+            Resource::Tsp(_) => contents.provider = true,
+            // Announced by the guide, but nobody knows its name (contract 6.11): so it is a hint whatever it says.
+            Resource::Unknown(_) if envelope.event_name.starts_with("integration_request") => {
+                contents.provider = true;
+                contents.ignored = true;
+                continue;
+            }
             Resource::Unknown(_) => {
                 put_aside("an event that this version doesn't know".to_owned());
                 continue;
@@ -359,7 +381,7 @@ fn envelope(message: &Message) -> Option<&Envelope> {
             content: Content::Envelope(envelope),
             ..
         }) => Some(envelope),
-        Holds::Delivery(_) | Holds::Told(_) => None,
+        Holds::Delivery(_) | Holds::Told(_) | Holds::Answered(_) => None,
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use event_processor::{Processor, Settings};
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
-use queue::EventsQueue;
+use queue::{EventsQueue, TasksQueue};
 use startup::{Env, Patience};
 use store::Table;
 use time::OffsetDateTime;
@@ -30,7 +30,11 @@ async fn main() -> Result<(), Error> {
         aws_sdk_sqs::Client::new(&aws),
         env.required("EVENTS_QUEUE_URL")?,
     );
-    let processor = &Processor::new(table, queue, Settings::read(&env)?);
+    let tasks = TasksQueue::new(
+        aws_sdk_sqs::Client::new(&aws),
+        env.required("TASKS_QUEUE_URL")?,
+    );
+    let processor = &Processor::new(table, queue, tasks, Settings::read(&env)?);
     run(service_fn(async move |event: LambdaEvent<_>| {
         Ok::<_, Error>(
             processor

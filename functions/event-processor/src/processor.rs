@@ -7,7 +7,7 @@ use catena::{Envelope, Event};
 use fleet::{FleetRef, Policy};
 use futures_util::{StreamExt, stream};
 use guard::{Panicked, guarded, guarded_async};
-use queue::{Delay, EventsQueue};
+use queue::{Delay, EventsQueue, Task, TaskMessage, TasksQueue};
 use startup::{Env, SettingError, describe};
 use store::{HistoryDays, KeyChange, Records, StoreError, Table, Taken};
 use time::OffsetDateTime;
@@ -67,16 +67,18 @@ impl Settings {
 pub struct Processor {
     table: Table,
     queue: EventsQueue,
+    tasks: TasksQueue,
     settings: Settings,
     translate: Translate,
 }
 
 impl Processor {
-    /// A processor for a table and the queue whose batches it gets.
-    pub fn new(table: Table, queue: EventsQueue, settings: Settings) -> Self {
+    /// A processor for a table and the queue whose batches it gets, which tells another queue what is to be looked at soon.
+    pub fn new(table: Table, queue: EventsQueue, tasks: TasksQueue, settings: Settings) -> Self {
         Self {
             table,
             queue,
+            tasks,
             settings,
             translate,
         }
@@ -145,11 +147,17 @@ impl Processor {
     ) -> Result<(), StoreError> {
         let mut works = Vec::new();
         let mut aside = Vec::new();
+        let mut tasks = Vec::new();
         for &index in batch {
             let body = &messages[index].body;
             let progress = &mut progress[index];
             match guarded(|| batch::read(index, body, self.translate, progress)) {
                 Ok(Ok(contents)) => {
+                    if contents.provider && tasks.is_empty() {
+                        let task = Task::Requests;
+                        let delay = Duration::ZERO;
+                        tasks.push(TaskMessage { task, delay });
+                    }
                     works.extend(contents.works);
                     aside.extend(contents.quarantined.into_iter().map(|it| (index, it)));
                 }
@@ -170,7 +178,8 @@ impl Processor {
         for (work, reason) in &routed.refused {
             aside.push((work.owner, quarantined(work, (*reason).to_owned())));
         }
-        aside.extend(self.write(&mut routed, progress, now()).await?);
+        aside.extend(self.write(&mut routed, progress, &mut tasks, now()).await?);
+        self.nudge(&tasks).await;
         self.quarantine(aside, progress, now()).await;
         self.unpark(routed, progress).await;
         for &index in batch {
@@ -184,6 +193,7 @@ impl Processor {
         &self,
         routed: &mut Routed,
         progress: &mut [Progress],
+        tasks: &mut Vec<TaskMessage>,
         now: OffsetDateTime,
     ) -> Result<Vec<(usize, store::Quarantined)>, StoreError> {
         let to = Records {
@@ -201,7 +211,15 @@ impl Processor {
         for (fleet, folded) in to.take_in(&told.collect(), records).await? {
             let shares = &routed.shares[&fleet];
             let news = match folded {
-                Ok(news) => news,
+                Ok(done) => {
+                    tasks.extend(done.nudge.map(|at| {
+                        let delay =
+                            Duration::from_millis(at.0.saturating_sub(millis(now)).max(0) as u64);
+                        let task = Task::fleet(&fleet);
+                        TaskMessage { task, delay }
+                    }));
+                    done.news
+                }
                 Err(error) => {
                     for Share { work, .. } in shares {
                         if error.is_lasting() {
@@ -235,6 +253,18 @@ impl Processor {
             }
         }
         Ok(aside)
+    }
+
+    /// Has looked at soon what is due soon. A nudge that is lost is healed by the sweep.
+    async fn nudge(&self, tasks: &[TaskMessage]) {
+        if tasks.is_empty() {
+            return;
+        }
+        match tokio::time::timeout(NUDGE_WITHIN, self.tasks.send(tasks)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => warn!(cause = describe(&error), "what is due waits for the sweep"),
+            Err(_elapsed) => warn!("what is due waits for the sweep: the tasks queue is slow"),
+        }
     }
 
     /// Removes what was parked and is in its records, or quarantined, now. Left behind by a failure, it is found again under
@@ -426,6 +456,8 @@ fn millis(time: OffsetDateTime) -> i64 {
     (time.unix_timestamp_nanos() / 1_000_000) as i64
 }
 
+/// So short that what was written is reported in time.
+const NUDGE_WITHIN: Duration = Duration::from_secs(2);
 /// With the batch's own deadline, less than Lambda's time-out.
 const PUT_OFF_WITHIN: Duration = Duration::from_secs(3);
 /// Receptions that a message shares with others.
@@ -469,7 +501,8 @@ mod tests {
             assert!(error.starts_with(key), "{error}");
         }
         let policy = settings(&[("POLICY", r#"{"provisional_days":30}"#)]);
-        assert_eq!(policy.unwrap().policy.provisional_days, 30);
+        let days = policy.unwrap().policy.provisional_days;
+        assert_eq!(days, fleet::Days::new(30));
     }
 
     #[test]

@@ -69,7 +69,7 @@ impl Share {
             received: Timestamp(source.received_at_millis()),
             observations: self.observations.clone(),
             hint: self.work.translation.hint,
-            answered: false,
+            answered: source.is_answer(),
         }
     }
 }
@@ -217,6 +217,7 @@ pub(crate) async fn route(
                 key,
                 digest,
                 body: String::new(),
+                since: None,
             })
         };
         let parked = work.parked.clone().or_else(left);
@@ -380,6 +381,7 @@ async fn park(
             key,
             digest: work.digest.clone(),
             body,
+            since: None,
         });
         Arc::new(Work {
             parked,
@@ -452,7 +454,7 @@ fn share(
             .collect();
         for fleet in fleets
             .iter()
-            .filter(|_| !own.is_empty() || work.translation.hint)
+            .filter(|_| !own.is_empty() || work.translation.hint || says_that_a_date_passed(work))
         {
             add(fleet, work, own.clone(), false);
         }
@@ -480,6 +482,11 @@ fn share(
         shares.sort_by_key(|share| share.work.source.is_told_otherwise());
     }
     shares
+}
+
+/// An answer without an observation says no more than that.
+fn says_that_a_date_passed(work: &Work) -> bool {
+    work.source.is_answer() && work.translation.observations.is_empty()
 }
 
 fn keys_of(works: &[Arc<Work>]) -> BTreeSet<Key> {

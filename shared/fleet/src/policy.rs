@@ -88,7 +88,7 @@ impl<'de> Deserialize<'de> for Days {
 
 impl Policy {
     /// What a wait of so many milliseconds is under this policy.
-    pub(crate) const fn wait(&self, millis: i64) -> i64 {
+    pub const fn wait(&self, millis: i64) -> i64 {
         millis.saturating_mul(self.wait_percent as i64) / 100
     }
 }

@@ -23,8 +23,10 @@ pub struct Message {
 pub enum Holds {
     /// A delivery of Catena's, or a part of it. Version 1.
     Delivery(Scrubbed),
-    /// What was observed otherwise. Version 2.
+    /// What was observed otherwise, and nobody vouches for. Version 2.
     Told(Told),
+    /// What Catena answered when it was asked; without an observation it says that a date passed. Version 3.
+    Answered(Told),
 }
 
 /// What was observed about a fleet, by others than Catena's webhooks. A new kind of fact in it needs a new version of the format:
@@ -83,6 +85,14 @@ struct ToldBody<T> {
     told: T,
 }
 
+/// Version 3.
+#[derive(Serialize, Deserialize)]
+struct AnsweredBody<T> {
+    v: u32,
+    received_at: Instant,
+    answered: T,
+}
+
 /// What every version of the format has.
 #[derive(Deserialize)]
 struct AnyBody {
@@ -102,6 +112,12 @@ impl Message {
         Self { received_at, holds }
     }
 
+    /// What Catena answered then.
+    pub fn answered(received_at: Instant, answered: Told) -> Self {
+        let holds = Holds::Answered(answered);
+        Self { received_at, holds }
+    }
+
     /// Reads a message's body.
     pub fn read(body: &str) -> Result<Self, UnreadableMessage> {
         let AnyBody { v } = serde_json::from_str(body)?;
@@ -113,6 +129,10 @@ impl Message {
             TOLD => {
                 let read: ToldBody<Told> = serde_json::from_str(body)?;
                 Ok(Self::told(read.received_at, read.told))
+            }
+            ANSWERED => {
+                let read: AnsweredBody<Told> = serde_json::from_str(body)?;
+                Ok(Self::answered(read.received_at, read.answered))
             }
             later => Err(UnreadableMessage::Version(later)),
         }
@@ -128,7 +148,7 @@ impl Message {
     pub fn into_bodies(mut self, limit: usize) -> (Vec<String>, Option<RecordOverLimit>) {
         let limit = match self.holds {
             Holds::Delivery(_) => limit,
-            Holds::Told(_) => limit.min(LONGEST_TOLD),
+            Holds::Told(_) | Holds::Answered(_) => limit.min(LONGEST_TOLD),
         };
         let whole = self.write();
         if whole.len() <= limit {
@@ -166,7 +186,7 @@ impl Message {
                 content: Content::Envelope(envelope),
                 ..
             }) => Some(envelope),
-            Holds::Delivery(_) | Holds::Told(_) => None,
+            Holds::Delivery(_) | Holds::Told(_) | Holds::Answered(_) => None,
         }
     }
 
@@ -182,6 +202,11 @@ impl Message {
                 v: TOLD,
                 received_at,
                 told,
+            }),
+            Holds::Answered(answered) => serde_json::to_string(&AnsweredBody {
+                v: ANSWERED,
+                received_at,
+                answered,
             }),
         };
         escape(body.expect("maps with text keys are JSON"))
@@ -238,6 +263,8 @@ fn escape(json: String) -> String {
 const DELIVERY: u32 = 1;
 /// The version of the format that what is told otherwise has.
 const TOLD: u32 = 2;
+/// The version of the format that Catena's answers have.
+const ANSWERED: u32 = 3;
 const REFUSED_BY_SQS: [char; 2] = ['\u{fffe}', '\u{ffff}'];
 /// What `"first_index":<number>,` adds to a part, at most.
 const FIRST_INDEX_ROOM: usize = 40;
@@ -299,6 +326,24 @@ mod tests {
         let body = r#"{"v":2,"received_at":"2026-05-04T08:06:12.345Z","told":{"fleet":"FLEET-1","event":"browser.return","observations":[[1777881972345,{"invitation":{"id":"hash","was":{"claim":{"requested":"4c0f5d4e-7a80-4d0d-9a53-0f9d3b1b5c11"}}}}]]}}"#;
         let request = "4c0f5d4e-7a80-4d0d-9a53-0f9d3b1b5c11".to_owned();
         let message = claimed(Claim::Requested(Some(request)));
+        assert_eq!(Message::read(body).as_ref(), Ok(&message));
+        assert_eq!(message.into_bodies(1000), (vec![body.to_owned()], None));
+    }
+
+    #[test]
+    fn the_format_of_answers_stays() {
+        let body = r#"{"v":3,"received_at":"2026-05-04T08:06:12.345Z","answered":{"fleet":"FLEET-1","event":"catena.answer","observations":[[1777881972345,{"linked":{"connection":"C"}}]]}}"#;
+        let connection = "C".to_owned();
+        let linked = Observation {
+            at: At(Timestamp(1_777_881_972_345), 0),
+            fact: Fact::Linked { connection },
+        };
+        let answered = Told {
+            fleet: FleetRef::parse("FLEET-1").unwrap(),
+            event: "catena.answer".to_owned(),
+            observations: vec![linked],
+        };
+        let message = Message::answered(Instant::from_millis(1_777_881_972_345), answered);
         assert_eq!(Message::read(body).as_ref(), Ok(&message));
         assert_eq!(message.into_bodies(1000), (vec![body.to_owned()], None));
     }
@@ -416,8 +461,8 @@ mod tests {
 
     #[test]
     fn a_later_version_is_told_from_damage() {
-        let later = r#"{"v":3,"delivery":{"new":true}}"#;
-        assert_eq!(Message::read(later), Err(UnreadableMessage::Version(3)));
+        let later = r#"{"v":4,"delivery":{"new":true}}"#;
+        assert_eq!(Message::read(later), Err(UnreadableMessage::Version(4)));
         for damaged in [
             "",
             "{}",
@@ -425,7 +470,8 @@ mod tests {
             r#"{"v":1,"delivery":{}}"#,
             r#"{"v":2}"#,
             r#"{"v":2,"told":{}}"#,
-            r#"{"v":3,"delivery":{"#,
+            r#"{"v":3,"answered":{}}"#,
+            r#"{"v":4,"delivery":{"#,
         ] {
             assert!(matches!(
                 Message::read(damaged),

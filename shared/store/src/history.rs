@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, str::FromStr};
 
 use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, WriteRequest};
-use fleet::{At, FleetRef, Observation, Override, OverrideKind, Timestamp};
+use fleet::{At, Due, FleetRef, Observation, Override, OverrideKind, Timestamp};
 use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 
@@ -45,8 +45,8 @@ impl From<HistoryDays> for u32 {
     }
 }
 
-/// News that one event brought, or what an operator decided. Written as `[event, id, received, news]`, with the decision as a
-/// fifth part: a history is what a record costs most.
+/// News that one event brought, what an operator decided, or dates that passed. Written as `[event, id, received, news]`, with the
+/// decision or the dates as a fifth part: a history is what a record costs most.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Written", into = "Written")]
 pub struct HistoryEntry {
@@ -60,6 +60,8 @@ pub struct HistoryEntry {
     pub news: Vec<Observation>,
     /// What was decided.
     pub decided: Option<Decided>,
+    /// Dates that passed.
+    pub passed: Vec<Due>,
 }
 
 /// An operator's decision about a fleet.
@@ -82,21 +84,37 @@ impl Decided {
             received: now,
             news: Vec::new(),
             decided: Some(self.clone()),
+            passed: Vec::new(),
         }
     }
 }
 
 impl HistoryEntry {
+    /// Dates that passed until `now`.
+    pub(crate) fn of_dates(passed: Vec<Due>, now: Timestamp) -> Self {
+        Self {
+            event: DATE.to_owned(),
+            id: None,
+            received: now,
+            news: Vec::new(),
+            decided: None,
+            passed,
+        }
+    }
+
     /// Without what was seen before: a crash or a conflict between a history and its record writes things twice.
-    fn once(mut self, seen: &mut BTreeSet<Observation>) -> Option<Self> {
-        self.news.retain(|news| seen.insert(news.clone()));
-        (!self.news.is_empty() || self.decided.is_some()).then_some(self)
+    fn once(mut self, seen: &mut Seen) -> Option<Self> {
+        self.news.retain(|news| seen.news.insert(news.clone()));
+        self.passed.retain(|date| seen.passed.insert(*date));
+        let any = !self.news.is_empty() || self.decided.is_some() || !self.passed.is_empty();
+        any.then_some(self)
     }
 
     /// When it happened.
     pub fn at(&self) -> At {
-        let news = self.news.iter().map(|news| news.at).max();
-        news.unwrap_or(At(self.received, 0))
+        let news = self.news.iter().map(|news| news.at);
+        let passed = self.passed.iter().map(|date| At(date.at, 0));
+        news.chain(passed).max().unwrap_or(At(self.received, 0))
     }
 }
 
@@ -106,14 +124,32 @@ impl HistoryEntry {
 enum Written {
     Told(String, Option<String>, Timestamp, Vec<Observation>),
     Decided(String, Option<String>, Timestamp, Vec<Observation>, Decided),
+    Passed(
+        String,
+        Option<String>,
+        Timestamp,
+        Vec<Observation>,
+        Vec<Due>,
+    ),
+}
+
+/// What was read of a history so far.
+#[derive(Default)]
+struct Seen {
+    news: BTreeSet<Observation>,
+    passed: BTreeSet<Due>,
 }
 
 impl From<Written> for HistoryEntry {
     fn from(written: Written) -> Self {
-        let (event, id, received, news, decided) = match written {
-            Written::Told(event, id, received, news) => (event, id, received, news, None),
+        let none = Vec::new();
+        let (event, id, received, news, decided, passed) = match written {
+            Written::Told(event, id, received, news) => (event, id, received, news, None, none),
             Written::Decided(event, id, received, news, decided) => {
-                (event, id, received, news, Some(decided))
+                (event, id, received, news, Some(decided), none)
+            }
+            Written::Passed(event, id, received, news, passed) => {
+                (event, id, received, news, None, passed)
             }
         };
         Self {
@@ -122,6 +158,7 @@ impl From<Written> for HistoryEntry {
             received,
             news,
             decided,
+            passed,
         }
     }
 }
@@ -134,9 +171,11 @@ impl From<HistoryEntry> for Written {
             received,
             news,
             decided,
+            passed,
         } = entry;
         match decided {
-            None => Self::Told(event, id, received, news),
+            None if passed.is_empty() => Self::Told(event, id, received, news),
+            None => Self::Passed(event, id, received, news, passed),
             Some(decided) => Self::Decided(event, id, received, news, decided),
         }
     }
@@ -225,7 +264,7 @@ impl Table {
             .send()
             .await
             .map_err(StoreError::of("read a history"))?;
-        let mut seen = BTreeSet::new();
+        let mut seen = Seen::default();
         let mut entries = Vec::new();
         for item in page.items.iter().flatten() {
             let once = read(item)?.into_iter().rev();
@@ -240,7 +279,7 @@ impl Table {
 
     /// A fleet's history, each observation once, in the order in which things happened.
     pub async fn history(&self, fleet: &FleetRef) -> Result<Vec<HistoryEntry>, StoreError> {
-        let mut seen = BTreeSet::new();
+        let mut seen = Seen::default();
         let mut history: Vec<HistoryEntry> = Vec::new();
         for item in self
             .items_under("read a history", pk(fleet), HISTORY)
@@ -260,5 +299,6 @@ fn read(item: &Item) -> Result<Vec<HistoryEntry>, StoreError> {
 }
 
 const HISTORY: &str = "HISTORY#";
+const DATE: &str = "date.passed";
 const OVERRIDE: &str = "override";
 const REMEMBER: &str = "write a history";

@@ -4,7 +4,9 @@ use aws_sdk_dynamodb::{
     error::{ProvideErrorMetadata, SdkError},
     types::AttributeValue,
 };
-use fleet::{Agenda, Decisions, Due, Facts, FleetRef, Looks, Policy, Record, SCHEMA, Standing, Timestamp};
+use fleet::{
+    Agenda, Decisions, Due, Facts, FleetRef, Looks, Policy, Record, SCHEMA, Standing, Timestamp,
+};
 
 use crate::{
     StoreError, Table,

@@ -37,9 +37,18 @@ pub struct Share {
     pub answered: bool,
 }
 
-/// What became of a fleet's shares, in their order, or why one never can be in a record.
-pub type Folded = Result<News, StoreError>;
+/// What became of what was told about a fleet, or why none of it can be in a record.
+pub type Folded = Result<Done, StoreError>;
 type News = Vec<Result<Taken, StoreError>>;
+
+/// What became of what was told about a fleet.
+#[derive(Debug)]
+pub struct Done {
+    /// What became of each share, in their order, or why it never can be in a record.
+    pub news: News,
+    /// When to look at the fleet, if that is too soon for a sweep that comes every minute and wasn't asked for before.
+    pub nudge: Option<Timestamp>,
+}
 
 /// What became of a share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +78,9 @@ pub struct Records<'a> {
 struct Draft {
     stored: StoredRecord,
     standing: Standing,
-    news: News,
+    due_at: Option<Timestamp>,
+    now: Timestamp,
+    done: Done,
     entries: Vec<HistoryEntry>,
 }
 
@@ -100,7 +111,7 @@ impl Records<'_> {
             };
             match self.draft(stored, shares) {
                 Ok(draft) => drafts.push((fleet, shares, draft)),
-                Err(none) => done.push((fleet.clone(), Ok(none))),
+                Err(none) => done.push((fleet.clone(), Ok(none.into()))),
             }
         }
         let news = drafts.iter();
@@ -132,8 +143,9 @@ impl Records<'_> {
         let share = std::slice::from_ref(&share);
         match self.draft(self.table.record(fleet).await?, share) {
             Ok(draft) => self.commit(fleet, share, draft, false).await?,
-            Err(none) => none,
+            Err(none) => none.into(),
         }
+        .news
         .into_iter()
         .try_fold(false, |any, taken| Ok(any | (taken? == Taken::News)))
     }
@@ -155,18 +167,25 @@ impl Records<'_> {
             if stored.version == 0 {
                 return Ok(None);
             }
+            let now = now.max(stored.written_at.unwrap_or(now));
+            let passed = stored.passed(self.policy, now);
             for it in decided {
                 let at = after(&stored.record, it.kind, now);
                 stored.record.decide(at, it.kind, it.decided.clone());
             }
             stored.record.settle(self.policy, now);
             if !remembered {
-                let entries: Vec<_> = decided.iter().map(|it| it.entry(now)).collect();
+                let mut entries: Vec<_> = decided.iter().map(|it| it.entry(now)).collect();
+                if !passed.is_empty() {
+                    entries.push(HistoryEntry::of_dates(passed, now));
+                }
                 self.remember(vec![(fleet, &entries)]).await?;
                 remembered = true;
             }
             let standing = stored.record.standing(self.policy, now);
-            if let Commit::Written(_) = self.table.commit(&stored, &standing, now).await? {
+            let due_at = stored.agenda(&standing, self.policy, now).next;
+            let committed = self.table.commit(&stored, &standing, due_at, now);
+            if let Commit::Written(_) = committed.await? {
                 stored.version += 1;
                 stored.written_at = Some(now);
                 return Ok(Some(stored));
@@ -188,7 +207,7 @@ impl Records<'_> {
                 pause(attempt).await;
                 let again = match self.draft(self.table.record(fleet).await?, shares) {
                     Ok(again) => again,
-                    Err(none) => return Ok(none),
+                    Err(none) => return Ok(none.into()),
                 };
                 remembered &= again.entries == draft.entries;
                 draft = again;
@@ -198,7 +217,7 @@ impl Records<'_> {
                 remembered = true;
             }
             let (stored, standing) = (&draft.stored, &draft.standing);
-            let committed = self.table.commit(stored, standing, self.timestamp());
+            let committed = self.table.commit(stored, standing, draft.due_at, draft.now);
             if let Commit::Written(bytes) = committed.await? {
                 if bytes > LARGE {
                     warn!(fleet.ref = %fleet, record.bytes = bytes, outcome = "large-record", "fleet {fleet}: its record has {bytes} bytes");
@@ -206,7 +225,7 @@ impl Records<'_> {
                 if attempt > 0 {
                     info!(fleet.ref = %fleet, conflicts = attempt, "fleet {fleet}: written after conflicts");
                 }
-                return Ok(draft.news);
+                return Ok(draft.done);
             }
         }
         Err(conflicts())
@@ -214,16 +233,19 @@ impl Records<'_> {
 
     /// Writes shares each on its own, after they couldn't be written together: one that can't be harms no other.
     async fn one_by_one(self, fleet: &FleetRef, shares: &[Share]) -> Folded {
-        let mut all = Vec::with_capacity(shares.len());
+        let mut all = Done::from(Vec::with_capacity(shares.len()));
         for share in shares {
             let share = std::slice::from_ref(share);
             let one = match self.draft(self.table.record(fleet).await?, share) {
                 Ok(draft) => self.commit(fleet, share, draft, false).await,
-                Err(none) => Ok(none),
+                Err(none) => Ok(none.into()),
             };
             match one {
-                Ok(news) => all.extend(news),
-                Err(error) if error.is_lasting() => all.push(Err(error)),
+                Ok(done) => {
+                    all.news.extend(done.news);
+                    all.nudge = all.nudge.into_iter().chain(done.nudge).min();
+                }
+                Err(error) if error.is_lasting() => all.news.push(Err(error)),
                 Err(error) => return Err(error),
             }
         }
@@ -247,15 +269,27 @@ impl Records<'_> {
     }
 
     fn unguarded_draft(self, mut stored: StoredRecord, shares: &[Share]) -> Result<Draft, News> {
-        let now = self.timestamp();
+        // Two clocks differ, and what was told at a moment isn't taken back for an earlier one.
+        let now = self
+            .timestamp()
+            .max(stored.written_at.unwrap_or(Timestamp(i64::MIN)));
+        let before = stored.record.standing(self.policy, now);
+        let before = stored
+            .agenda(&before, self.policy, now)
+            .next
+            .filter(|_| stored.version > 0);
+        let passed = stored.passed(self.policy, now);
         let mut news = Vec::with_capacity(shares.len());
         let mut entries = Vec::new();
+        if !passed.is_empty() {
+            entries.push(HistoryEntry::of_dates(passed, now));
+        }
         for share in shares {
             let folded = guarded(|| fold(&stored.record, &share.observations));
             let folded = folded.map(|(record, new, ignored)| {
                 let mut any = !new.is_empty();
                 if !share.answered && new.iter().any(|news| news.fact.touches_rights()) {
-                    let at = now.plus(READ_BACK_AFTER_MS);
+                    let at = now.plus(self.policy.wait(READ_BACK_AFTER_MS));
                     let why = Why::ReadBack;
                     stored.look = stored.look.into_iter().chain([Due { at, why }]).min();
                 }
@@ -276,24 +310,38 @@ impl Records<'_> {
             });
             news.push(folded.map_err(StoreError::from));
         }
-        if !news.iter().any(|news| matches!(news, Ok(Taken::News))) {
+        let changed = news.iter().any(|news| matches!(news, Ok(Taken::News)));
+        let settled = stored.record.settle(self.policy, now);
+        if !changed && !settled && entries.is_empty() {
             return Err(news);
         }
-        stored.record.settle(self.policy, now);
         if stored.record.facts.len() > CROWDED {
             let horizon = now.plus(-KEPT_MS);
             stored.record.facts = stored.record.facts.compacted(horizon);
         }
+        let standing = stored.record.standing(self.policy, now);
+        let next = stored.agenda(&standing, self.policy, now).next;
+        let soon = next.filter(|next| *next <= now.plus(NUDGED_WITHIN_MS));
+        let nudge = soon.filter(|next| before.is_none_or(|before| *next < before));
         Ok(Draft {
-            standing: stored.record.standing(self.policy, now),
+            // A nudge may get lost: then the sweep finds it.
+            due_at: soon.map(|soon| soon.plus(NUDGED_WITHIN_MS)).or(next),
+            done: Done { news, nudge },
             stored,
-            news,
+            standing,
+            now,
             entries,
         })
     }
 
     fn timestamp(self) -> Timestamp {
         timestamp(self.now)
+    }
+}
+
+impl From<News> for Done {
+    fn from(news: News) -> Self {
+        Self { news, nudge: None }
     }
 }
 
@@ -347,6 +395,7 @@ fn entry(share: &Share, news: Vec<Observation>) -> HistoryEntry {
         received: share.received,
         news,
         decided: None,
+        passed: Vec::new(),
     }
 }
 
@@ -358,8 +407,11 @@ pub async fn pause(attempt: u32) {
 
 /// Conflicts in a row until somebody else has to try again. At eight writers at a time each of them gets through in fewer.
 pub const COMMIT_ATTEMPTS: u32 = 12;
-/// News about rights are compared with what Catena holds so soon.
-const READ_BACK_AFTER_MS: i64 = 60 * 1000;
+/// News about rights are compared with what Catena holds so soon: late enough for those that come together, and done within a
+/// minute.
+const READ_BACK_AFTER_MS: i64 = 30 * 1000;
+/// What is due within this time is too soon for a sweep every minute: somebody is told at once.
+pub const NUDGED_WITHIN_MS: i64 = 60 * 1000;
 /// A record of so many bytes is one to look at: an ordinary one has less than 2 KB.
 const LARGE: usize = 32 * 1024;
 /// Invitations, agreements, requests, connections and schedules of a fleet until those that don't count any more are dropped.

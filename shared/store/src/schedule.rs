@@ -62,26 +62,38 @@ impl Table {
         next: Option<Timestamp>,
     ) -> Result<Commit<()>, StoreError> {
         let pk = record::pk(&stored.fleet);
-        let unwritable =
-            |error: serde_json::Error| damaged(&key(&pk, RECORD), error.to_string());
+        let unwritable = |error: serde_json::Error| damaged(&key(&pk, RECORD), error.to_string());
         let mut set = vec!["version = :next_version"];
         let mut remove = Vec::new();
         let mut values = HashMap::from([
-            (":version".to_owned(), AttributeValue::N(stored.version.to_string())),
+            (
+                ":version".to_owned(),
+                AttributeValue::N(stored.version.to_string()),
+            ),
             (
                 ":next_version".to_owned(),
                 AttributeValue::N((stored.version + 1).to_string()),
             ),
         ]);
         let looks = (stored.looks != fleet::Looks::default()).then_some(&stored.looks);
-        match looks.map(serde_json::to_string).transpose().map_err(unwritable)? {
+        match looks
+            .map(serde_json::to_string)
+            .transpose()
+            .map_err(unwritable)?
+        {
             Some(looks) => {
                 set.push("looks = :looks");
                 values.insert(":looks".to_owned(), AttributeValue::S(looks));
             }
             None => remove.push(LOOKS),
         }
-        match stored.look.as_ref().map(serde_json::to_string).transpose().map_err(unwritable)? {
+        match stored
+            .look
+            .as_ref()
+            .map(serde_json::to_string)
+            .transpose()
+            .map_err(unwritable)?
+        {
             Some(look) => {
                 set.push("look = :look");
                 values.insert(":look".to_owned(), AttributeValue::S(look));
@@ -114,11 +126,7 @@ impl Table {
     }
 
     /// Puts a parked event off, unless it found its fleet meanwhile.
-    pub async fn put_off(
-        &self,
-        item: &crate::Parked,
-        until: Timestamp,
-    ) -> Result<(), StoreError> {
+    pub async fn put_off(&self, item: &crate::Parked, until: Timestamp) -> Result<(), StoreError> {
         let answer = self
             .client
             .update_item()
@@ -199,7 +207,10 @@ impl Table {
             }
             None => conditions.push("attribute_not_exists(leased_until)"),
         }
-        let answer = update.condition_expression(conditions.join(" AND ")).send().await;
+        let answer = update
+            .condition_expression(conditions.join(" AND "))
+            .send()
+            .await;
         let written = on_condition("write how far the comparison is", answer)?;
         Ok(matches!(written, Commit::Written(_)))
     }
@@ -212,7 +223,11 @@ impl Table {
                 return Ok(false);
             }
             let why = fleet::Why::ReadBack;
-            stored.look = stored.look.into_iter().chain([fleet::Due { at: now, why }]).min();
+            stored.look = stored
+                .look
+                .into_iter()
+                .chain([fleet::Due { at: now, why }])
+                .min();
             stored.looks = fleet::Looks::default();
             if let Commit::Written(()) = self.note(&stored, Some(now)).await? {
                 return Ok(true);

@@ -6,7 +6,7 @@
 use catena::{
     Connection, EventName, Fleet, Instant, IntegrationRequest, Invitation, Schedule, ShareAgreement,
 };
-use fleet::{Fact, Observation};
+use fleet::{Fact, Observation, RegulatoryId};
 
 use crate::{
     Translation,
@@ -78,7 +78,7 @@ pub fn integration_request(answer: &IntegrationRequest, observed: Instant) -> Ve
     observer.bearable()
 }
 
-/// What a fleet says, as observations: Catena's id of it and its name, at its `updated_at` or else at `observed`. Catena's
+/// What a fleet says, as observations: Catena's id of it, its name and its regulatory id, at its `updated_at` or else at `observed`. Catena's
 /// placeholder for a fleet without a name is no name (contract 3.2).
 pub fn fleet(answer: &Fleet, observed: Instant) -> Vec<Observation> {
     let mut observer = Observer::of_answer(observed, observed);
@@ -86,6 +86,13 @@ pub fn fleet(answer: &Fleet, observed: Instant) -> Vec<Observation> {
     observe(Fact::CatenaFleet(answer.id.clone()));
     if let Some(name) = answer.shown_name() {
         observe(Fact::Name(bounded(name)));
+    }
+    let number = answer.regulatory_id.as_ref();
+    if let Some(id) = number.filter(|id| !id.trim().is_empty()) {
+        observe(Fact::Regulatory(RegulatoryId {
+            kind: answer.regulatory_id_type.as_ref().map(bounded),
+            id: bounded(id),
+        }));
     }
     observer.bearable()
 }

@@ -10,6 +10,8 @@ mod resource;
 mod samples;
 mod words;
 
+use std::collections::BTreeMap;
+
 use fleet::{Fact, FleetRef, Observation};
 
 pub use answer::translate_answer;
@@ -42,5 +44,116 @@ impl Translation {
         let about = |it: &Observation| matches!(it.fact, Fact::Connection { .. });
         let names_a_fleet = self.fleet.is_some() || self.catena_fleet.is_some();
         !names_a_fleet && !self.hint && self.observations.iter().all(about)
+    }
+}
+
+/// The same in parts that each tell of one of Catena's ids at most, so that they lead where they belong. One part at least.
+pub fn by_key(whole: Translation) -> Vec<Translation> {
+    let part = || Translation {
+        fleet: whole.fleet.clone(),
+        hint: whole.hint,
+        ..Translation::default()
+    };
+    let mut parts: BTreeMap<(Option<String>, Option<String>), Translation> = BTreeMap::new();
+    let mut rest = part();
+    for observation in whole.observations {
+        let (connection, invitation) = match &observation.fact {
+            Fact::Connection { connection, .. } | Fact::Linked { connection } => {
+                (Some(connection.clone()), None)
+            }
+            Fact::Invitation { invitation, .. } => (None, Some(invitation.clone())),
+            Fact::CatenaFleet(id) => {
+                rest.catena_fleet = Some(id.clone());
+                (None, None)
+            }
+            _ => (None, None),
+        };
+        let part = match (&connection, &invitation) {
+            (None, None) => &mut rest,
+            key => parts
+                .entry((key.0.clone(), key.1.clone()))
+                .or_insert_with(|| Translation {
+                    connection: connection.clone(),
+                    invitation: invitation.clone(),
+                    ..part()
+                }),
+        };
+        part.observations.push(observation);
+    }
+    let mut parts: Vec<Translation> = parts.into_values().collect();
+    if parts.is_empty() || !rest.observations.is_empty() {
+        parts.push(rest);
+    }
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use fleet::{At, ConnectionFact, ConnectionState, InvitationFact, Timestamp};
+
+    use super::*;
+
+    #[test]
+    fn parts_tell_of_one_id_each() {
+        let observation = |fact| Observation {
+            at: At(Timestamp(1), 0),
+            fact,
+        };
+        let linked = |connection: &str| {
+            observation(Fact::Linked {
+                connection: connection.to_owned(),
+            })
+        };
+        let state = observation(Fact::Connection {
+            connection: "B".to_owned(),
+            was: ConnectionFact::State(ConnectionState::Stale),
+        });
+        let invitation = observation(Fact::Invitation {
+            invitation: "I".to_owned(),
+            was: InvitationFact::Viewed,
+        });
+        let (fleet, name) = (
+            Fact::CatenaFleet("F".to_owned()),
+            Fact::Name("N".to_owned()),
+        );
+        let (fleet, name) = (observation(fleet), observation(name));
+        let whole = Translation {
+            fleet: FleetRef::parse("FLEET-1"),
+            observations: vec![
+                linked("A"),
+                fleet.clone(),
+                linked("B"),
+                invitation.clone(),
+                state.clone(),
+                name.clone(),
+            ],
+            ..Translation::default()
+        };
+        let parts = by_key(whole.clone());
+        assert!(parts.iter().all(|it| it.fleet == whole.fleet));
+        let told: Vec<_> = parts
+            .iter()
+            .map(|it| {
+                let ids = [&it.connection, &it.invitation, &it.catena_fleet];
+                (
+                    ids.map(|id| id.as_deref().unwrap_or_default()),
+                    it.observations.clone(),
+                )
+            })
+            .collect();
+        assert_eq!(
+            told,
+            [
+                (["", "I", ""], vec![invitation]),
+                (["A", "", ""], vec![linked("A")]),
+                (["B", "", ""], vec![linked("B"), state]),
+                (["", "", "F"], vec![fleet, name]),
+            ]
+        );
+        let none = Translation {
+            fleet: FleetRef::parse("FLEET-1"),
+            ..Translation::default()
+        };
+        assert_eq!(by_key(none.clone()), [none]);
     }
 }

@@ -89,7 +89,7 @@ pub(crate) fn has_bearable_id(observation: &Observation) -> bool {
             is_bearable(connection) && schedule.is_none_or(|id| is_bearable(id))
         }
         Fact::Linked { connection } => is_bearable(connection),
-        Fact::Name(_) | Fact::RequestsRefused(_) => true,
+        Fact::Name(_) | Fact::RequestsRefused(_) | Fact::Regulatory(_) => true,
     }
 }
 
