@@ -61,6 +61,17 @@ impl<'a, T> Pages<'a, T> {
         Some(page)
     }
 
+    /// The same from a page on: that which [`Pages::cursor`] told of pages of the same question.
+    #[must_use]
+    pub fn from_cursor(self, cursor: Option<String>) -> Self {
+        Self { cursor, ..self }
+    }
+
+    /// Where the next page begins; `None` before the first, and if there is none.
+    pub fn cursor(&self) -> Option<&str> {
+        self.cursor.as_deref()
+    }
+
     /// The first `limit` items. They are timed from the first page to the last: what changed meanwhile may be missing, or there
     /// twice.
     pub async fn collect(mut self, limit: usize) -> Result<Answer<Collected<T>>, CatenaError> {

@@ -8,7 +8,6 @@
 //! An answer is written down in an order that survives a crash anywhere: history, record, key, link, and last of all the right to ask is
 //! given back, with the secret.
 
-mod credentials;
 mod inviter;
 mod open;
 mod step;

@@ -27,6 +27,8 @@ pub struct StoredRecord {
     pub look: Option<Due>,
     /// How often it was looked at, and for what.
     pub looks: Looks,
+    /// Where it stands in the due index.
+    pub due_at: Option<Timestamp>,
     /// When this version was written, by its writer's clock; `None` in those that older programs wrote.
     pub written_at: Option<Timestamp>,
 }
@@ -62,6 +64,7 @@ impl StoredRecord {
             version: 0,
             look: None,
             looks: Looks::default(),
+            due_at: None,
             written_at: None,
         }
     }
@@ -192,6 +195,10 @@ pub(crate) fn read(fleet: FleetRef, item: &Item) -> Result<StoredRecord, StoreEr
         .transpose()
         .map_err(unreadable("decisions"))?;
     let look = part("look")?.map(serde_json::from_str).transpose();
+    let time = |name: &str| match item.get(name) {
+        Some(_) => number(item, name).map(Timestamp).map(Some),
+        None => Ok(None),
+    };
     let looks = part(LOOKS)?.map(serde_json::from_str).transpose();
     let looks: Option<Looks> = looks.map_err(unreadable(LOOKS))?;
     Ok(StoredRecord {
@@ -203,10 +210,8 @@ pub(crate) fn read(fleet: FleetRef, item: &Item) -> Result<StoredRecord, StoreEr
         version: number(item, "version")?,
         look: look.map_err(unreadable("look"))?,
         looks: looks.unwrap_or_default(),
-        written_at: match item.get(WRITTEN_AT) {
-            Some(_) => number(item, WRITTEN_AT).map(Timestamp).map(Some)?,
-            None => None,
-        },
+        due_at: time(due::AT)?,
+        written_at: time(WRITTEN_AT)?,
     })
 }
 

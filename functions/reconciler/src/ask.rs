@@ -1,0 +1,145 @@
+//! Asking Catena.
+
+use std::time::Duration;
+
+use catena::{Instant, Invitation};
+use catena_client::{AgreementFilter, Answer, Calls, CatenaError, Collected, InvitationRead, Observed};
+use fleet::{FleetRef, Record};
+use reconciliation::{Answers, Listed, Questions};
+use tracing::{error, warn};
+
+use crate::{Reconciler, reconciler::Clock};
+
+/// What came of asking: what was answered, and what kept the rest from being.
+#[derive(Default)]
+pub(crate) struct Asked {
+    pub(crate) answers: Answers,
+    pub(crate) failure: Option<CatenaError>,
+}
+
+impl Asked {
+    /// An answer, or else nothing and the reason; the weightiest of several reasons stays.
+    fn got<T>(&mut self, answer: Result<T, CatenaError>) -> Option<T> {
+        match answer {
+            Ok(answer) => Some(answer),
+            Err(failure) => {
+                if self.failure.is_none() || matches!(failure, CatenaError::RateLimited { .. }) {
+                    self.failure = Some(failure);
+                }
+                None
+            }
+        }
+    }
+
+    /// Whether the next question would be refused like the last.
+    fn is_hopeless(&self) -> bool {
+        matches!(
+            self.failure,
+            Some(
+                CatenaError::RateLimited { .. }
+                    | CatenaError::Unauthorised { .. }
+                    | CatenaError::Credentials(_)
+            )
+        )
+    }
+}
+
+impl Reconciler {
+    /// Asks about one fleet. Each question is asked once; what isn't answered is left out.
+    pub(crate) async fn ask(
+        &self,
+        fleet: &FleetRef,
+        record: &Record,
+        questions: &Questions,
+        now: Clock,
+    ) -> Asked {
+        let calls = self.catena.within(TIME_FOR_ALL);
+        let mut asked = Asked::default();
+        let fleet_ref = fleet.as_str();
+        if questions.invitations {
+            let listed = calls.invitations(Some(fleet_ref)).collect(MOST).await;
+            let listed = asked.got(listed);
+            asked.answers.all_invitations = listed.as_ref().is_some_and(|it| !it.value.more);
+            asked.answers.invitations = listed.map(invitations);
+        }
+        if questions.agreements && !asked.is_hopeless() {
+            let filter = AgreementFilter {
+                fleet_ref: Some(fleet_ref.to_owned()),
+                ..AgreementFilter::default()
+            };
+            let listed = calls.share_agreements(&filter).collect(MOST).await;
+            asked.answers.agreements = asked.got(listed).map(listed_of);
+        }
+        if questions.fleet && !asked.is_hopeless() {
+            let listed = calls.fleets_of([fleet_ref]).collect(MOST).await;
+            asked.answers.fleet = asked.got(listed).map(listed_of);
+        }
+        if questions.connections && !asked.is_hopeless() {
+            let listed = calls.connections_of([fleet_ref]).collect(MOST).await;
+            asked.answers.connections = asked.got(listed).map(listed_of);
+        }
+        for connection in &questions.schedules {
+            if asked.is_hopeless() {
+                break;
+            }
+            let listed = match calls.schedules(connection) {
+                Ok(pages) => pages.collect(MOST).await,
+                Err(error) => Err(error),
+            };
+            // A connection that is gone has none: looking at connections finds that out.
+            let listed = match listed {
+                Err(CatenaError::NotFound) => None,
+                listed => asked.got(listed).map(listed_of),
+            };
+            let found = listed.map(|listed| (connection.clone(), listed));
+            asked.answers.schedules.extend(found);
+        }
+        if questions.requests && !asked.is_hopeless() {
+            match calls.integration_requests(None, Some(fleet_ref)).await {
+                // A hidden endpoint (contract 3.6).
+                Err(refused @ (CatenaError::Forbidden(_) | CatenaError::NotFound)) => {
+                    warn!(outcome = "requests-refused", cause = %refused, "Catena refuses to list integration requests");
+                    asked.answers.requests_refused = Some(Instant::from(now() - LEEWAY));
+                }
+                answer => asked.answers.requests = asked.got(answer).map(array),
+            }
+        }
+        self.ask_for_missing(record, &mut asked, calls).await;
+        if let Some(failure @ (CatenaError::Unauthorised { .. } | CatenaError::Forbidden(_))) =
+            &asked.failure
+        {
+            error!(outcome = "refused-by-catena", cause = %failure, "Catena refuses our credentials, or what they are to be good for: see the permissions in README");
+        }
+        asked
+    }
+
+    /// Asks by id for what a record has and Catena's lists haven't.
+    pub(crate) async fn ask_for_missing(&self, record: &Record, asked: &mut Asked, calls: Calls<'_>) {
+        for id in asked.answers.missing_agreements(record) {
+            if asked.is_hopeless() {
+                return;
+            }
+            match calls.share_agreement(&id).await {
+                Err(CatenaError::NotFound) => asked.gone(id, &calls),
+                answer => {
+                    let found = asked.got(answer);
+                    let listed = asked.answers.agreements.as_mut();
+                    listed.zip(found).map(|(it, found)| it.items.push(found.value));
+                }
+            }
+        }
+        for id in asked.answers.missing_connections(record) {
+            if asked.is_hopeless() {
+                return;
+            }
+            match calls.connection(&id).await {
+                Err(CatenaError::NotFound) => asked.gone(id, &calls),
+                answer => {
+                    let found = asked.got(answer);
+                    let listed = asked.answers.connections.as_mut();
+                    listed.zip(found).map(|(it, found)| it.items.push(found.value));
+                }
+            }
+        }
+    }
+}

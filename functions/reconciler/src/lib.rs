@@ -1,0 +1,16 @@
+//! Asks Catena what a webhook should have said, and queues the answers as observations.
+//!
+//! Two events invoke it: the schedule, every minute, for a [sweep](Reconciler::sweep) that leases what is due and queues one task
+//! each; and the tasks queue, for the [tasks](Reconciler::work). A task says where to look, no more: what is to be asked is computed
+//! from a strong read, so a task that is late, lost or there twice does no harm. It writes no facts: what Catena answers goes
+//! through the events queue into the record, as webhooks do.
+
+mod ask;
+mod comparison;
+mod look;
+mod parked;
+mod reconciler;
+mod sweep;
+
+pub use comparison::Comparison;
+pub use reconciler::{Reconciler, Settings};

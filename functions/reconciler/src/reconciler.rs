@@ -1,0 +1,219 @@
+//! What invokes the function, and what it has at hand.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
+use catena::Instant;
+use catena_client::Client;
+use fleet::{FleetRef, Observation, Policy, Timestamp};
+use futures_util::{StreamExt, stream};
+use lambda_runtime::Error;
+use queue::{EventsQueue, Message, NotQueued, Task, TasksQueue, Told};
+use serde_json::{Value, json};
+use startup::{Env, SettingError, describe};
+use store::{Key, StoreError, Table, timestamp};
+use time::OffsetDateTime;
+use tracing::{error, warn};
+
+/// What a reconciler can be told.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The partner's rules.
+    pub policy: Policy,
+    /// After this long a batch's unfinished tasks are left to the next sweep, before Lambda ends the function.
+    pub deadline: Duration,
+}
+
+impl Settings {
+    /// Reads `POLICY` (a [`Policy`] as JSON) and `TASKS_DEADLINE_SECONDS` (50).
+    pub fn read(env: &Env) -> Result<Self, SettingError> {
+        let deadline = env.or("TASKS_DEADLINE_SECONDS", 50, "a number of seconds")?;
+        Ok(Self {
+            policy: env.json("POLICY", "a policy in JSON")?,
+            deadline: Duration::from_secs(deadline),
+        })
+    }
+}
+
+/// Looks at Catena.
+#[derive(Clone, Debug)]
+pub struct Reconciler {
+    pub(crate) table: Table,
+    pub(crate) catena: Client,
+    events: EventsQueue,
+    pub(crate) tasks: TasksQueue,
+    pub(crate) settings: Settings,
+}
+
+/// Why a task isn't done.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Undone {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    NotQueued(#[from] NotQueued),
+}
+
+/// The wall clock.
+pub(crate) type Clock = fn() -> OffsetDateTime;
+
+impl Reconciler {
+    /// A reconciler for a table, with what it asks and tells.
+    pub fn new(
+        table: Table,
+        catena: Client,
+        events: EventsQueue,
+        tasks: TasksQueue,
+        settings: Settings,
+    ) -> Self {
+        Self {
+            table,
+            catena,
+            events,
+            tasks,
+            settings,
+        }
+    }
+
+    /// Works off a batch of the tasks queue; anything else that invokes the function is the schedule, and asks for a sweep.
+    pub async fn handle(&self, event: Value, now: Clock) -> Result<Value, Error> {
+        if event.get("Records").is_none() {
+            return Ok(json!(self.sweep(now).await?));
+        }
+        let batch: SqsEvent = serde_json::from_value(event)?;
+        Ok(serde_json::to_value(self.work(batch, now).await)?)
+    }
+
+    /// Works off a batch of tasks, a few at a time, and reports those that have to come again: they couldn't be read, or neither
+    /// read nor written down what they are about. A task whose fleet Catena didn't tell of is done: the fleet is due again later.
+    pub async fn work(&self, batch: SqsEvent, now: Clock) -> SqsBatchResponse {
+        let mut messages: BTreeMap<Task, Vec<String>> = BTreeMap::new();
+        let mut failed = Vec::new();
+        for message in batch.records {
+            let SqsMessage { message_id: Some(id), body, .. } = message else {
+                continue;
+            };
+            match Task::read(body.as_deref().unwrap_or_default()) {
+                Ok(task) => messages.entry(task).or_default().push(id),
+                Err(unreadable) => {
+                    error!(outcome = "unreadable-task", message.id = id, "{unreadable}");
+                    failed.push(id);
+                }
+            }
+        }
+        let tasks: Vec<Task> = messages.keys().cloned().collect();
+        let deadline = tokio::time::Instant::now() + self.settings.deadline;
+        for task in self.undone(tasks, now, deadline).await {
+            failed.extend(messages.remove(&task).into_iter().flatten());
+        }
+        let failures = failed.into_iter().map(|id| {
+            let mut failure = BatchItemFailure::default();
+            failure.item_identifier = id;
+            failure
+        });
+        let mut response = SqsBatchResponse::default();
+        response.batch_item_failures = failures.collect();
+        response
+    }
+
+    /// Works off tasks; returns those that couldn't be.
+    async fn undone(&self, tasks: Vec<Task>, now: Clock, deadline: tokio::time::Instant) -> Vec<Task> {
+        let shared = self.table.shared().await;
+        let fleets = tasks.iter().filter_map(|task| match task {
+            Task::Fleet(fleet) => FleetRef::parse(fleet),
+            _ => None,
+        });
+        let fleets: BTreeSet<FleetRef> = fleets.collect();
+        let found = match fleets.is_empty() {
+            true => Ok(store::Found::default()),
+            false => self.table.look_up(&BTreeSet::new(), &fleets).await,
+        };
+        let (shared, mut records) = match (shared, found) {
+            (Ok(shared), Ok(found)) => (shared, found.records),
+            (Err(error), _) | (_, Err(error)) => {
+                warn!(outcome = "tasks-retried", cause = describe(&error), "tasks come again");
+                return tasks;
+            }
+        };
+        let paused = shared.not_before.is_some_and(|at| timestamp(now()) < at);
+        let works = tasks.into_iter().map(|task| {
+            let record = match &task {
+                Task::Fleet(fleet) => FleetRef::parse(fleet).and_then(|it| records.remove(&it)),
+                _ => None,
+            };
+            let work = async move {
+                match &task {
+                    Task::Fleet(_) => match record {
+                        Some(Ok(stored)) => self.look(stored, paused, now).await,
+                        Some(Err(error)) => Err(error.into()),
+                        None => Ok(()),
+                    },
+                    _ if paused => Ok(()),
+                    Task::Parked(key) => match Key::parse(key) {
+                        Some(key) => self.resolve(&key, now).await,
+                        None => Ok(()),
+                    },
+                    Task::Compare => self.compare(now, deadline).await,
+                    Task::Requests => self.look_at_requests(now).await,
+                }
+                .map_err(|error| (task, error))
+            };
+            tokio::time::timeout_at(deadline, work)
+        });
+        // Collected first, so that the closures' borrows end.
+        let works: Vec<_> = works.collect();
+        let done: Vec<_> = stream::iter(works).buffer_unordered(AT_ONCE).collect().await;
+        let mut undone = Vec::new();
+        for done in done {
+            match done {
+                Ok(Ok(())) => {}
+                Ok(Err((task, error))) => {
+                    warn!(outcome = "task-retried", ?task, cause = describe(&error), "a task comes again");
+                    undone.push(task);
+                }
+                // Its lease ends, and the next sweep finds it.
+                Err(_elapsed) => warn!(outcome = "task-cut-off", "a task was cut off by the deadline"),
+            }
+        }
+        undone
+    }
+
+    /// Queues what Catena answered about a fleet. Nothing said means that a date passed.
+    pub(crate) async fn tell(
+        &self,
+        fleet: &FleetRef,
+        event: &str,
+        observations: Vec<Observation>,
+        now: Clock,
+    ) -> Result<(), NotQueued> {
+        let answered = Told {
+            fleet: fleet.clone(),
+            event: event.to_owned(),
+            observations,
+        };
+        let received_at = Instant::from(now());
+        let message = Message::answered(received_at, answered);
+        self.events.send(message).await.map(drop)
+    }
+
+    /// Leaves Catena alone for as long as it asks to be left, whoever looks.
+    pub(crate) async fn pause(&self, retry_after: Option<Duration>, now: Timestamp) -> Timestamp {
+        let asked = retry_after.unwrap_or(PAUSE).as_millis();
+        let until = now.plus(i64::try_from(asked).unwrap_or(i64::MAX).min(LONGEST_PAUSE_MS));
+        warn!(outcome = "rate-limited", pause.seconds = (until.0 - now.0) / 1000, "Catena asks to be left alone for a while");
+        if let Err(error) = self.table.pause_until(until).await {
+            warn!(cause = describe(&error), "others don't know that Catena asks to be left alone");
+        }
+        until
+    }
+}
+
+/// Tasks at a time. Rate limits are unknown, so concurrency is modest (contract 7, 29).
+const AT_ONCE: usize = 4;
+/// After a 429 that doesn't say how long.
+const PAUSE: Duration = Duration::from_secs(30);
+/// However long Catena asks for: a mistake there must not stop everything for days.
+const LONGEST_PAUSE_MS: i64 = 60 * 60 * 1000;

@@ -1,0 +1,11 @@
+//! What a webhook should have said, a look at Catena finds out: what to ask about a fleet ([`Questions`]), and what the answers
+//! say that its record doesn't ([`Answers::differences`]). Without IO and clock.
+//!
+//! Answers become observations like any other, so that the record can take them in whatever came meanwhile. An answer that agrees
+//! with the record says nothing.
+
+mod answers;
+mod questions;
+
+pub use answers::{Answers, Listed};
+pub use questions::Questions;
