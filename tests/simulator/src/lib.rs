@@ -235,7 +235,7 @@ impl Simulator {
         self.organisation.idle().await;
     }
 
-    /// The newest invitation of a fleet that was invited through the API.
+    /// The newest invitation of a fleet that was invited through the API, or made up by a scenario.
     pub fn invitation(&self, fleet_ref: &str) -> Option<StoredInvitation> {
         self.organisation.invitation(fleet_ref)
     }

@@ -1,4 +1,4 @@
-//! Catena's token endpoint and organisation API (contract 1 to 3).
+//! Catena's token endpoint, organisation API (contract 1 to 3), and its connections (contract 5.1, 5.2).
 //!
 //! Where the contract leaves something open, the choice is said where it is made; what matters to a client can be
 //! switched ([`Settings`]).
@@ -125,7 +125,7 @@ pub struct StoredInvitation {
 /// Why a fleet can't do what it should.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FleetError {
-    /// It was never invited through the API.
+    /// It was neither invited through the API nor made up by a scenario.
     #[error("fleet `{0}`: not invited")]
     Unknown(String),
     /// Its newest invitation can't be answered any more.

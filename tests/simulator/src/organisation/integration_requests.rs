@@ -51,7 +51,7 @@ impl State {
         let lag = self.settings.request_lag;
         let fits = |request: &&IntegrationRequest| {
             let record = &request.record;
-            request.made_at + lag <= now
+            now - request.made_at >= lag
                 && fleet_id.is_none_or(|id| record["fleet_id"] == id.to_string())
                 && fleet_ref.is_none_or(|wanted| record["fleet_ref"] == wanted)
         };

@@ -94,9 +94,8 @@ impl RateLimiter {
         let mut counts = self.counts();
         counts.note_early(method, path, now);
         let RateLimit { calls, window } = counts.limit?;
-        let since = now - window;
-        counts.arrived.retain(|&at| at > since);
-        counts.served.retain(|&at| at > since);
+        counts.arrived.retain(|&at| now - at < window);
+        counts.served.retain(|&at| now - at < window);
         counts.arrived.push_back(now);
         counts.report.most_in_window = counts.report.most_in_window.max(counts.arrived.len());
         if counts.served.len() < calls {
@@ -105,13 +104,13 @@ impl RateLimiter {
         }
         counts.report.refused += 1;
         let oldest = counts.served.front().copied().unwrap_or(now);
-        let wait = (oldest + window - now).as_seconds_f64().ceil();
+        let wait = window.as_secs_f64() - (now - oldest).as_seconds_f64();
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
             reason = "whole seconds of a window"
         )]
-        let seconds = (wait as u64).max(1);
+        let seconds = (wait.ceil() as u64).max(1);
         counts.tell(seconds, now);
         Some(seconds)
     }
@@ -143,7 +142,7 @@ impl Counts {
     }
 
     fn tell(&mut self, seconds: u64, now: OffsetDateTime) {
-        let until = now + Duration::from_secs(seconds);
+        let until = now + Duration::from_secs(seconds.min(LONGEST_WAIT));
         if self.told.is_none_or(|told| told.until < until) {
             self.told = Some(Told { at: now, until });
         }
@@ -151,6 +150,8 @@ impl Counts {
 }
 
 const MOST_EARLY: usize = 10_000;
+/// A year: beyond any test, and within what a time can hold.
+const LONGEST_WAIT: u64 = 365 * 24 * 60 * 60;
 
 #[cfg(test)]
 mod tests {
@@ -205,5 +206,8 @@ mod tests {
         let early = limiter.report().early;
         assert_eq!((early[1].method.as_str(), early[1].at), ("POST", later));
         assert_eq!(early[1].until, start + Duration::from_secs(7));
+        limiter.tell(u64::MAX, later);
+        limiter.arrive("GET", "/v2", later + Duration::from_hours(8000));
+        assert_eq!(limiter.report().early.len(), 3);
     }
 }
