@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{
     agreements::{Agreement, Status as AgreementStatus},
-    connections::{Connection, ConnectionStatus},
+    connections::{Connection, ConnectionStatus, ScheduleStatus},
     integration_requests::IntegrationRequest,
     invitations::Status as InvitationStatus,
     state::State,
@@ -62,6 +62,8 @@ pub struct ConnectionTruth {
     pub tsp_id: Uuid,
     /// The provider's source name.
     pub source_name: String,
+    /// The status of each schedule, by resource.
+    pub schedules: BTreeMap<String, ScheduleStatus>,
 }
 
 /// An integration request.
@@ -110,11 +112,14 @@ impl AgreementTruth {
 
 impl ConnectionTruth {
     fn of(connection: &Connection) -> Self {
+        let schedules = connection.schedules.iter();
+        let schedules = schedules.map(|it| (it.resource.to_owned(), it.status));
         Self {
             id: connection.id(),
             status: connection.status,
             tsp_id: connection.fleet.tsp_id,
             source_name: connection.fleet.source_name.clone(),
+            schedules: schedules.collect(),
         }
     }
 }

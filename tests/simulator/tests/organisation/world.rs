@@ -91,6 +91,9 @@ async fn schedules_change_with_and_without_a_webhook() {
     let (inactive, active) = (ScheduleStatus::Inactive, ScheduleStatus::Active);
     change(Some("vehicle"), inactive, Telling::Silent).unwrap();
     assert_eq!(statuses().await, "active inactive active");
+    let truth = partner.catena.truth("FLEET-42").unwrap();
+    let known_status = |resource: &str| truth.connections[0].schedules[resource];
+    assert_eq!(["user", "vehicle"].map(known_status), [active, inactive]);
     change(None, active, Telling::Announced).unwrap();
     assert_eq!(statuses().await, "active active active");
     assert_eq!(partner.received().await.len(), known);
