@@ -1,7 +1,10 @@
 //! The simulator over HTTP, for people and for tests in other processes.
 
+mod settings;
+mod world;
+
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -23,10 +26,7 @@ use crate::{
     events,
     faults::Faults,
     fleet::Fleet,
-    organisation::{
-        Act, ApiFault, CLIENT_ID, CLIENT_SECRET, FleetError, Level, Mixed, Organisation,
-        RedirectParameters, Refresh,
-    },
+    organisation::{Act, ApiFault, CLIENT_ID, CLIENT_SECRET, FleetError, Organisation, WorldError},
     scenario,
     webhooks::{Outcome, Webhooks},
 };
@@ -69,7 +69,10 @@ pub(crate) fn router(
             get(api_faults).post(add_api_fault).delete(clear_api_faults),
         )
         .route("/tokens", delete(revoke_tokens))
-        .route("/settings", put(change_settings))
+        .route("/settings", put(settings::change))
+        .route("/lost-webhooks", get(lost_webhooks))
+        .route("/rate-limit", get(rate_report))
+        .merge(world::routes())
         .with_state(Arc::new(Control {
             webhooks,
             organisation,
@@ -124,6 +127,14 @@ async fn deliveries(State(control): Shared) -> Response {
 
 async fn dead_letters(State(control): Shared) -> Response {
     answer(&control.webhooks.dead_letters())
+}
+
+async fn lost_webhooks(State(control): Shared) -> Response {
+    answer(&control.webhooks.lost())
+}
+
+async fn rate_report(State(control): Shared) -> Response {
+    answer(&control.organisation.rate_report())
 }
 
 async fn replay(State(control): Shared, body: Bytes) -> Result<Response, Unusable> {
@@ -229,63 +240,6 @@ async fn revoke_tokens(State(control): Shared) -> StatusCode {
     StatusCode::NO_CONTENT
 }
 
-async fn change_settings(State(control): Shared, body: Bytes) -> Result<StatusCode, Unusable> {
-    let NewSettings {
-        events,
-        refresh,
-        default_permissions,
-        token_lifetime,
-        token_permissions,
-        connect_url,
-        redirects,
-        mixed,
-    } = read(&body)?;
-    let lifetime = token_lifetime.map(std::time::Duration::try_from_secs_f64);
-    let lifetime = lifetime
-        .transpose()
-        .map_err(|error| Unusable(format!("token_lifetime: {error}")))?;
-    let organisation = &control.organisation;
-    organisation.change_settings(|settings| {
-        settings.events = events.unwrap_or(settings.events);
-        settings.refresh = refresh.unwrap_or(settings.refresh);
-        settings.default_permissions = default_permissions.unwrap_or(settings.default_permissions);
-        settings.redirects = redirects.unwrap_or(settings.redirects);
-        settings.mixed = mixed.unwrap_or(settings.mixed);
-    });
-    if let Some(lifetime) = lifetime {
-        organisation.set_token_lifetime(lifetime);
-    }
-    if let Some(permissions) = token_permissions {
-        organisation.set_token_permissions(permissions);
-    }
-    if let Some(connect_url) = connect_url {
-        organisation.set_connect_url(connect_url.as_deref());
-    }
-    Ok(StatusCode::NO_CONTENT)
-}
-
-/// What is left out stays.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct NewSettings {
-    events: Option<bool>,
-    refresh: Option<Refresh>,
-    default_permissions: Option<Level>,
-    /// Seconds.
-    token_lifetime: Option<f64>,
-    token_permissions: Option<BTreeSet<String>>,
-    /// Null: the simulator's own again.
-    #[serde(default, deserialize_with = "given")]
-    connect_url: Option<Option<String>>,
-    redirects: Option<RedirectParameters>,
-    mixed: Option<Mixed>,
-}
-
-/// Tells null from what is left out.
-fn given<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Option<String>>, D::Error> {
-    Deserialize::deserialize(value).map(Some)
-}
-
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Declined {
@@ -322,11 +276,24 @@ fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Unusable> {
     serde_json::from_slice(body).map_err(|error| Unusable(error.to_string()))
 }
 
+/// Tells null from what is left out.
+fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    value: D,
+) -> Result<Option<Option<T>>, D::Error> {
+    Deserialize::deserialize(value).map(Some)
+}
+
 /// What is wrong with a request to the control API.
 struct Unusable(String);
 
 impl From<FleetError> for Unusable {
     fn from(error: FleetError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl From<WorldError> for Unusable {
+    fn from(error: WorldError) -> Self {
         Self(error.to_string())
     }
 }

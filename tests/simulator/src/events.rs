@@ -3,6 +3,8 @@
 //! Each function makes one event of the given fleet, fresh in its envelope: calling it twice makes
 //! two events, sending one envelope twice makes a repeat.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value, json};
 use time::{Duration, OffsetDateTime};
 
@@ -26,10 +28,10 @@ pub fn onboarding(fleet: &Fleet) -> Vec<Envelope> {
     vec![
         invitation_created(fleet, after(0)),
         invitation_viewed(fleet, after(12)),
-        invitation_accepted(fleet, after(30)),
-        share_agreement_created(fleet, after(31)),
-        connection_created(fleet, after(48)),
-        fleet_connection_created(fleet, after(49)),
+        invitation_accepted(fleet, fleet.invited_at + ACCEPTED_AFTER),
+        share_agreement_created(fleet, fleet.invited_at + AGREED_AFTER),
+        connection_created(fleet, fleet.invited_at + CONNECTED_AFTER),
+        fleet_connection_created(fleet, fleet.invited_at + ONBOARDING),
     ]
 }
 
@@ -49,6 +51,29 @@ pub fn onboarding_on_second_thoughts(fleet: &Fleet) -> Vec<Envelope> {
 
 /// How long [`onboarding`] takes in business time.
 pub(crate) const ONBOARDING: Duration = Duration::seconds(49);
+/// From the invitation to its acceptance in [`onboarding`].
+pub(crate) const ACCEPTED_AFTER: Duration = Duration::seconds(30);
+/// From the invitation to the share agreement.
+pub(crate) const AGREED_AFTER: Duration = Duration::seconds(31);
+/// From the invitation to the connection.
+pub(crate) const CONNECTED_AFTER: Duration = Duration::seconds(48);
+/// How long a made-up fleet's invitation is open.
+pub(crate) const EXPIRES_IN_HOURS: u16 = 168;
+pub(crate) const SUCCESS_REDIRECT_URL: &str = "https://app.example.com/onboarding/return";
+pub(crate) const FAILURE_REDIRECT_URL: &str = "https://app.example.com/onboarding/failed";
+
+/// What a made-up fleet shares.
+pub(crate) fn scopes() -> BTreeMap<String, String> {
+    let scopes = [
+        ("user", "read"),
+        ("vehicle", "read"),
+        ("vehicle_location", "read"),
+        ("message", "read_write"),
+    ];
+    scopes
+        .map(|(resource, level)| (resource.to_owned(), level.to_owned()))
+        .into()
+}
 
 /// The partner created the invitation.
 pub fn invitation_created(fleet: &Fleet, at: OffsetDateTime) -> Envelope {
@@ -303,15 +328,15 @@ fn invitation(fleet: &Fleet, at: OffsetDateTime, event_name: &str, news: Value) 
         "id": fleet.invitation_id,
         "created_at": text(fleet.invited_at),
         "magic_link": fleet.magic_link(),
-        "expires_at": text(fleet.invited_at + Duration::hours(168)),
-        "expires_in_hours": 168,
+        "expires_at": text(fleet.invited_at + Duration::hours(EXPIRES_IN_HOURS.into())),
+        "expires_in_hours": EXPIRES_IN_HOURS,
         "status": "active",
         "partner_provided_fleet_name": fleet.name,
         "accepted_at": null,
         "pre_registration_access_token": null,
         "pre_registration_refresh_token": null,
-        "success_redirect_url": "https://app.example.com/onboarding/return",
-        "failure_redirect_url": "https://app.example.com/onboarding/failed",
+        "success_redirect_url": SUCCESS_REDIRECT_URL,
+        "failure_redirect_url": FAILURE_REDIRECT_URL,
         "callback_url": null,
         "limit_tsps": null,
         "fleet_id": null,
@@ -339,14 +364,9 @@ fn share_agreement(fleet: &Fleet, at: OffsetDateTime, event_name: &str, status: 
         "partner_id": fleet.partner_id,
         "fleet_ref": fleet.fleet_ref,
         "status": status,
-        "effective_date": text(at.min(fleet.invited_at + Duration::seconds(31))),
+        "effective_date": text(at.min(fleet.invited_at + AGREED_AFTER)),
         "expiration_date": null,
-        "scopes": {
-            "user": "read",
-            "vehicle": "read",
-            "vehicle_location": "read",
-            "message": "read_write",
-        },
+        "scopes": scopes(),
     });
     event(fleet, at, event_name, record)
 }

@@ -8,6 +8,10 @@
 //! (`/v2/orgs/...`): invitations, fleets, share agreements, TSPs and integration requests (contract 1 to 3), with faults
 //! on demand ([`ApiFault`]). What happens there emits its events in the background ([`Simulator::idle`]). Fleets act by
 //! methods such as [`Simulator::accept_invitation`], or go through all of onboarding by [`Scenario::invited`].
+//! The same server answers for connections and their schedules (`/v2/integrations/connections...`, contract 5.1, 5.2).
+//!
+//! What happens at Catena by itself, with a webhook or without, happens by methods such as
+//! [`Simulator::connection_becomes`]; [`Simulator::truth`] tells what holds there.
 //!
 //! Magic links lead to its Connect, plain HTML pages at `/connect`, for people, for a WebDriver, or for a [`Browser`]. What
 //! the redirects at their end say ([`Simulator::set_redirects`]), and whether webhooks come before or after
@@ -37,11 +41,13 @@ mod delivery;
 mod envelope;
 mod faults;
 mod fleet;
+mod loss;
 mod organisation;
 mod retry;
 mod scenario;
 mod webhooks;
 mod wire;
+mod world;
 
 use std::{
     collections::BTreeMap,
@@ -61,9 +67,13 @@ pub use crate::{
     envelope::{Envelope, envelope, timestamp_text, webhook_id},
     faults::Faults,
     fleet::{Fleet, TOKEN_PREFIX},
+    loss::Loss,
     organisation::{
-        ApiCall, ApiFault, ApiFaultKind, CLIENT_ID, CLIENT_SECRET, FleetError, Level, Mixed,
-        RedirectParameters, Refresh, StoredInvitation, TOKEN_PATH,
+        AgreementChange, AgreementStatus, AgreementTruth, ApiCall, ApiFault, ApiFaultKind,
+        CLIENT_ID, CLIENT_SECRET, ConnectionStatus, ConnectionTruth, EarlyCall, FleetError,
+        HiddenEndpoints, IntegrationRequestTruth, InvitationStatus, Level, Mixed, RateLimit,
+        RateReport, RedirectParameters, Refresh, ScheduleStatus, StoredInvitation, TOKEN_PATH,
+        Telling, Truth, WorldError,
     },
     retry::RetryPolicy,
     scenario::{FleetSummary, Report, ResponseTimes, Scenario},
@@ -197,6 +207,16 @@ impl Simulator {
         self.webhooks.log()
     }
 
+    /// Which webhooks get lost, from now on; none unless told. Held events count when they are released.
+    pub fn set_webhook_loss(&self, loss: Loss) {
+        self.webhooks.set_loss(loss);
+    }
+
+    /// How many events were lost, by name.
+    pub fn lost_webhooks(&self) -> BTreeMap<String, usize> {
+        self.webhooks.lost()
+    }
+
     /// What waits for a replay, by subscription.
     pub fn dead_letters(&self) -> BTreeMap<Uuid, Vec<Envelope>> {
         self.webhooks.dead_letters()
@@ -215,7 +235,7 @@ impl Simulator {
         self.organisation.idle().await;
     }
 
-    /// The newest invitation of a fleet that was invited through the API.
+    /// The newest invitation of a fleet that was invited through the API, or made up by a scenario.
     pub fn invitation(&self, fleet_ref: &str) -> Option<StoredInvitation> {
         self.organisation.invitation(fleet_ref)
     }
@@ -276,7 +296,7 @@ impl Simulator {
         self.organisation.put_integration_request(fields)
     }
 
-    /// The newest 100,000 calls of the token endpoint and the organisation API, in the order in which they arrived.
+    /// The newest 100,000 calls of the token endpoint and the API, in the order in which they arrived.
     pub fn api_calls(&self) -> Vec<ApiCall> {
         self.organisation.calls()
     }
@@ -304,6 +324,28 @@ impl Simulator {
     /// Removes all faults.
     pub fn clear_api_faults(&self) {
         self.organisation.clear_faults();
+    }
+
+    /// How many calls are served, from now on; all unless told. Counting begins anew.
+    pub fn set_rate_limit(&self, limit: Option<RateLimit>) {
+        self.organisation.set_rate_limit(limit);
+    }
+
+    /// What came of the rate limit since it was set, and which calls didn't wait as they were told.
+    pub fn rate_report(&self) -> RateReport {
+        self.organisation.rate_report()
+    }
+
+    /// What comes of calls of hidden endpoints, from now on.
+    pub fn set_hidden_endpoints(&self, hidden_endpoints: HiddenEndpoints) {
+        self.organisation
+            .change_settings(|settings| settings.hidden_endpoints = hidden_endpoints);
+    }
+
+    /// How long it takes until an integration request is listed after it was made; no time unless told.
+    pub fn set_integration_request_lag(&self, lag: Duration) {
+        self.organisation
+            .change_settings(|settings| settings.request_lag = lag);
     }
 
     /// No token that was given out is valid any more.

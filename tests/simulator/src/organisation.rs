@@ -1,4 +1,4 @@
-//! Catena's token endpoint and organisation API (contract 1 to 3).
+//! Catena's token endpoint, organisation API (contract 1 to 3), and its connections (contract 5.1, 5.2).
 //!
 //! Where the contract leaves something open, the choice is said where it is made; what matters to a client can be
 //! switched ([`Settings`]).
@@ -6,57 +6,54 @@
 mod agreements;
 mod calls;
 mod connect;
+mod connections;
 mod errors;
 mod faults;
+mod http;
+mod integration_requests;
 mod invitations;
 mod operations;
 mod pages;
 mod query;
+mod rate_limit;
 mod request;
 mod routes;
 mod state;
 mod token;
+mod truth;
 mod tsps;
+mod world;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    convert::Infallible,
-    future::pending,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use axum::{
-    Router,
-    body::{Body, Bytes},
-    extract::{ConnectInfo, Request, State as Shared},
-    http::{HeaderValue, StatusCode, header, request::Parts},
-    response::Response,
-    routing::any,
-};
-use futures_util::{StreamExt as _, stream};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 use tokio::{runtime::Handle, sync::watch, task::JoinSet};
 use uuid::Uuid;
 
+pub(crate) use self::http::router;
 pub use self::{
+    agreements::Status as AgreementStatus,
     calls::ApiCall,
     connect::{Mixed, RedirectParameters},
+    connections::{ConnectionStatus, ScheduleStatus},
     faults::{ApiFault, ApiFaultKind},
-    invitations::{Level, Refresh},
+    invitations::{Level, Refresh, Status as InvitationStatus},
+    rate_limit::{EarlyCall, RateLimit, RateReport},
     token::{CLIENT_ID, CLIENT_SECRET, TOKEN_PATH},
+    truth::{AgreementTruth, ConnectionTruth, IntegrationRequestTruth, Truth},
+    world::{AgreementChange, Telling, WorldError},
 };
 use self::{
-    calls::Calls,
-    errors::{Refusal, Reply},
-    faults::FaultQueue,
-    operations::Call,
-    query::Query,
-    routes::Found,
+    calls::Calls, faults::FaultQueue, invitations::Regulatory, rate_limit::RateLimiter,
     state::State,
 };
-use crate::{envelope::Envelope, faults::Faults, fleet::Fleet, webhooks::Webhooks, wire::Wire};
+use crate::{envelope::Envelope, faults::Faults, fleet::Fleet, webhooks::Webhooks};
 
 /// How the organisation behaves.
 #[derive(Clone, Debug)]
@@ -69,6 +66,23 @@ pub(crate) struct Settings {
     connect_url: String,
     pub(crate) redirects: RedirectParameters,
     pub(crate) mixed: Mixed,
+    /// From the making of an integration request to its being listed.
+    pub(crate) request_lag: Duration,
+    pub(crate) hidden_endpoints: HiddenEndpoints,
+}
+
+/// What comes of calls of the endpoints that the specification hides: the registry of providers and the list of
+/// integration requests (contract 3.6). Whether Catena serves them to a partner is unknown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HiddenEndpoints {
+    /// They work.
+    #[default]
+    Served,
+    /// 403.
+    Forbidden,
+    /// 404.
+    Missing,
 }
 
 impl Default for Settings {
@@ -80,6 +94,8 @@ impl Default for Settings {
             connect_url: String::new(),
             redirects: RedirectParameters::default(),
             mixed: Mixed::default(),
+            request_lag: Duration::ZERO,
+            hidden_endpoints: HiddenEndpoints::default(),
         }
     }
 }
@@ -101,15 +117,15 @@ pub struct StoredInvitation {
     pub fleet: Fleet,
     /// As the API answers it (`InvitationRead`).
     pub read: Value,
-    /// The fleet once for each connected provider, with that connection's identifiers, to make further events with. The
-    /// identifiers of the first are those of `fleet`.
+    /// The fleet once for each connection that it ever made, with that connection's identifiers, to make further events
+    /// with. The identifiers of the first are those of `fleet`.
     pub connections: Vec<Fleet>,
 }
 
 /// Why a fleet can't do what it should.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FleetError {
-    /// It was never invited through the API.
+    /// It was neither invited through the API nor made up by a scenario.
     #[error("fleet `{0}`: not invited")]
     Unknown(String),
     /// Its newest invitation can't be answered any more.
@@ -133,6 +149,7 @@ pub(crate) struct Organisation {
     state: Mutex<State>,
     calls: Calls,
     faults: FaultQueue,
+    rate_limiter: RateLimiter,
     runtime: Handle,
     /// Sequences of events that are being delivered. They end with the organisation.
     deliveries: Mutex<JoinSet<()>>,
@@ -151,6 +168,7 @@ impl Organisation {
             state: Mutex::new(state),
             calls: Calls::default(),
             faults: FaultQueue::default(),
+            rate_limiter: RateLimiter::default(),
             runtime: Handle::current(),
             deliveries: Mutex::default(),
             underway: watch::Sender::new(0),
@@ -220,11 +238,88 @@ impl Organisation {
         })
     }
 
+    /// These made-up fleets have been through onboarding.
+    pub(crate) fn adopt<'a>(&self, fleets: impl IntoIterator<Item = &'a Fleet>) {
+        self.act(|state, _| fleets.into_iter().for_each(|fleet| state.adopt(fleet)));
+    }
+
     pub(crate) fn put_integration_request(
         &self,
         fields: Map<String, Value>,
     ) -> Result<Value, FleetError> {
         self.act(|state, now| state.put_integration_request(fields, now))
+    }
+
+    pub(crate) fn connection_becomes(
+        &self,
+        id: Uuid,
+        status: ConnectionStatus,
+        telling: Telling,
+    ) -> Result<(), WorldError> {
+        self.act(|state, now| state.connection_becomes(id, status, telling, now))
+    }
+
+    pub(crate) fn connection_vanishes(&self, id: Uuid) -> Result<(), WorldError> {
+        self.act(|state, _| state.connection_vanishes(id))
+    }
+
+    pub(crate) fn schedules_become(
+        &self,
+        connection_id: Uuid,
+        resource: Option<&str>,
+        status: ScheduleStatus,
+        telling: Telling,
+    ) -> Result<(), WorldError> {
+        self.act(|state, now| state.schedules_become(connection_id, resource, status, telling, now))
+    }
+
+    pub(crate) fn agreement_changes(
+        &self,
+        fleet_ref: &str,
+        change: AgreementChange,
+        telling: Telling,
+    ) -> Result<(), WorldError> {
+        self.act(|state, now| state.agreement_changes(fleet_ref, change, telling, now))
+    }
+
+    pub(crate) fn provider_goes_live(
+        &self,
+        provider: &str,
+        telling: Telling,
+    ) -> Result<Uuid, WorldError> {
+        self.act(|state, now| state.provider_goes_live(provider, telling, now))
+    }
+
+    pub(crate) fn set_regulatory_id(
+        &self,
+        fleet_ref: &str,
+        id: Option<String>,
+        kind: Option<String>,
+    ) -> Result<(), WorldError> {
+        self.act(|state, now| {
+            let place = state.place_of(fleet_ref);
+            let place = place.ok_or_else(|| WorldError::Fleet(fleet_ref.to_owned()))?;
+            state
+                .at_mut(place)
+                .set_regulatory(Regulatory { id, kind }, now);
+            Ok(())
+        })
+    }
+
+    pub(crate) fn truth(&self, fleet_ref: &str) -> Option<Truth> {
+        self.act(|state, _| state.truth(fleet_ref))
+    }
+
+    pub(crate) fn fleet_refs(&self) -> Vec<String> {
+        self.state().fleet_refs()
+    }
+
+    pub(crate) fn set_rate_limit(&self, limit: Option<RateLimit>) {
+        self.rate_limiter.set(limit);
+    }
+
+    pub(crate) fn rate_report(&self) -> RateReport {
+        self.rate_limiter.report()
     }
 
     pub(crate) fn calls(&self) -> Vec<ApiCall> {
@@ -334,89 +429,6 @@ impl Organisation {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    /// Answers one call, with the fault that waits for it.
-    async fn answer(&self, request: Request, wire: &Wire) -> Response {
-        let (parts, body) = request.into_parts();
-        let body = axum::body::to_bytes(body, LONGEST_BODY)
-            .await
-            .unwrap_or_default();
-        let found = routes::find(parts.method.as_str(), parts.uri.path());
-        let template = match &found {
-            Found::Here(route, _) => route.template,
-            Found::OtherMethods(template) => template,
-            Found::Nothing => parts.uri.path(),
-        };
-        let call = self.calls.begin(parts.method.as_str(), template);
-        let process = || self.process(&found, &parts, &body);
-        let fault = self.faults.take(parts.method.as_str(), template);
-        let reply = match &fault {
-            None | Some(ApiFaultKind::Truncated) => process(),
-            Some(ApiFaultKind::TooManyRequests {
-                retry_after_seconds,
-                retry_after,
-            }) => too_many(*retry_after_seconds, retry_after.as_deref()),
-            Some(ApiFaultKind::Status { status }) => error_status(*status),
-            Some(ApiFaultKind::Unauthorized) => Refusal::Unauthorized.reply(),
-            Some(ApiFaultKind::Slow { by }) => {
-                tokio::time::sleep(*by).await;
-                process()
-            }
-            Some(ApiFaultKind::Stall) => pending().await,
-            Some(ApiFaultKind::CutBefore) => {
-                wire.cut();
-                return Response::default();
-            }
-            Some(ApiFaultKind::CutAfter) => {
-                process();
-                wire.cut();
-                return Response::default();
-            }
-            Some(ApiFaultKind::Html) => Reply::html(StatusCode::OK),
-            Some(ApiFaultKind::Oversized { mebibytes }) => {
-                call.answered(200);
-                return oversized(*mebibytes);
-            }
-            Some(ApiFaultKind::Empty) => {
-                process();
-                Reply::empty(StatusCode::OK)
-            }
-            Some(ApiFaultKind::WrongContentType) => Reply {
-                content_type: Some("text/plain"),
-                ..process()
-            },
-        };
-        call.answered(reply.status.as_u16());
-        respond(reply, fault == Some(ApiFaultKind::Truncated))
-    }
-
-    fn process(&self, found: &Found<'_>, parts: &Parts, body: &[u8]) -> Reply {
-        let header = |name| {
-            parts
-                .headers
-                .get(name)
-                .and_then(|value: &HeaderValue| value.to_str().ok())
-        };
-        let serve = |state: &mut State, now| {
-            let (route, id) = match found {
-                Found::Here(route, id) => (route, id),
-                Found::OtherMethods(_) => return Err(Refusal::MethodNotAllowed),
-                Found::Nothing => return Err(Refusal::NotFound),
-            };
-            state
-                .tokens
-                .admit(route.access, header(header::AUTHORIZATION))?;
-            let call = Call {
-                operation: route.operation,
-                id,
-                query: Query::parse(parts.uri.query().unwrap_or_default()),
-                content_type: header(header::CONTENT_TYPE).unwrap_or_default(),
-                body,
-            };
-            call.serve(state, now)
-        };
-        self.act(serve).unwrap_or_else(|refusal| refusal.reply())
-    }
 }
 
 /// What a fleet does about its invitation, and what time does.
@@ -436,106 +448,3 @@ impl Drop for Underway {
         self.0.send_modify(|count| *count -= 1);
     }
 }
-
-/// The API's paths; [`Wire`]s come from the server.
-pub(crate) fn router(organisation: Arc<Organisation>) -> Router {
-    Router::new()
-        .route("/realms/{*path}", any(answer))
-        .route("/v2/{*path}", any(answer))
-        .route(connect::PATH, any(connect))
-        .route("/connect/{*path}", any(connect))
-        .with_state(organisation)
-}
-
-async fn answer(
-    Shared(organisation): Shared<Arc<Organisation>>,
-    ConnectInfo(wire): ConnectInfo<Wire>,
-    request: Request,
-) -> Response {
-    organisation.answer(request, &wire).await
-}
-
-async fn connect(Shared(organisation): Shared<Arc<Organisation>>, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
-    let body = axum::body::to_bytes(body, LONGEST_BODY).await;
-    let body = body.unwrap_or_default();
-    respond(
-        organisation.act(|state, now| connect::serve(state, &parts, &body, now)),
-        false,
-    )
-}
-
-fn too_many(retry_after_seconds: Option<u64>, retry_after: Option<&str>) -> Reply {
-    let reply = Reply::too_many(retry_after_seconds);
-    match retry_after.and_then(|text| HeaderValue::from_str(text).ok()) {
-        Some(value) => reply.with(header::RETRY_AFTER, value),
-        None => reply,
-    }
-}
-
-fn error_status(status: u16) -> Reply {
-    match StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR) {
-        StatusCode::INTERNAL_SERVER_ERROR => Reply::broken(),
-        status @ (StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE) => Reply::html(status),
-        StatusCode::TOO_MANY_REQUESTS => Reply::too_many(None),
-        status => Reply::plain(status, None),
-    }
-}
-
-fn respond(reply: Reply, truncated: bool) -> Response {
-    let Reply {
-        status,
-        content_type,
-        headers,
-        body,
-    } = reply;
-    let mut response = Response::new(Body::empty());
-    *response.status_mut() = status;
-    *response.headers_mut() = headers;
-    if let Some(content_type) = content_type {
-        let value = HeaderValue::from_static(content_type);
-        response.headers_mut().insert(header::CONTENT_TYPE, value);
-    }
-    if truncated {
-        let whole = body.len() + 1;
-        response
-            .headers_mut()
-            .insert(header::CONTENT_LENGTH, whole.into());
-        *response.body_mut() = cut_short(body);
-    } else {
-        *response.body_mut() = body.into();
-    }
-    response
-}
-
-/// The first half, then the connection breaks.
-fn cut_short(mut body: Vec<u8>) -> Body {
-    body.truncate(body.len() / 2);
-    let half = stream::once(async { Ok(Bytes::from(body)) });
-    let end = stream::once(async {
-        // What was given so far is sent before the server asks for more.
-        tokio::task::yield_now().await;
-        Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset))
-    });
-    Body::from_stream(half.chain(end))
-}
-
-/// A page without items, and with much else.
-fn oversized(mebibytes: usize) -> Response {
-    let start =
-        Bytes::from_static(b"{\"items\": [], \"total\": 0, \"next_page\": null, \"padding\": \"");
-    let padding = Bytes::from(vec![b'x'; 1 << 20]);
-    let padding = std::iter::repeat_n(padding, mebibytes);
-    let end = Bytes::from_static(b"\"}");
-    let chunks = std::iter::once(start)
-        .chain(padding)
-        .chain(std::iter::once(end));
-    let mut response = Response::new(Body::from_stream(
-        stream::iter(chunks).map(Ok::<_, Infallible>),
-    ));
-    let json = HeaderValue::from_static("application/json");
-    response.headers_mut().insert(header::CONTENT_TYPE, json);
-    response
-}
-
-const LONGEST_BODY: usize = 4 << 20;

@@ -71,8 +71,8 @@ impl Default for Scenario {
 
 impl Scenario {
     /// Each fleet goes created → viewed → accepted → share agreement → connection → fleet
-    /// connection (contract 6.10), within a minute of business time that has just passed. The six
-    /// events are sent one after the other, at once.
+    /// connection (contract 6.10), within a minute of business time that has just passed. The
+    /// organisation's state says so at once, the six events are sent one after the other.
     pub fn onboarding(fleets: usize) -> Self {
         Self {
             fleets,
@@ -186,6 +186,8 @@ pub struct Report {
     pub refused: usize,
     /// Deliveries that ended in the dead letter queue.
     pub dead_letters: usize,
+    /// Deliveries that were never sent ([`Simulator::set_webhook_loss`](crate::Simulator::set_webhook_loss)).
+    pub lost: usize,
     /// Deliveries that repeat an earlier one.
     pub repeated: usize,
     /// Events sent after a later one of the same fleet; delays and retries may add more on the way.
@@ -254,7 +256,11 @@ pub(crate) async fn run(
     let now = OffsetDateTime::now_utc();
     let travellers = match &scenario.fleet_refs {
         Some(fleet_refs) => organisation.carry_on(fleet_refs)?,
-        None => made_up(scenario.fleets, now),
+        None => {
+            let travellers = made_up(scenario.fleets, now);
+            organisation.adopt(travellers.iter().map(|(fleet, _)| fleet));
+            travellers
+        }
     };
     // Nothing is told before it happened.
     for (_, events) in &travellers {
@@ -338,6 +344,7 @@ fn report(
         accepted: ended(Outcome::Accepted),
         refused: ended(Outcome::Refused),
         dead_letters: ended(Outcome::DeadLetter),
+        lost: ended(Outcome::Lost),
         repeated: with(|sent| sent.repeat),
         overtaken,
         delayed: with(|sent| !sent.faults.delay.is_zero()),

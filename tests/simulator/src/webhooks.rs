@@ -17,6 +17,7 @@ use crate::{
     delivery::Delivery,
     envelope::{Envelope, timestamp_text},
     faults::Faults,
+    loss::{Loss, Losses},
     retry::RetryPolicy,
 };
 
@@ -77,6 +78,8 @@ pub enum Outcome {
     DeadLetter,
     /// A forged delivery that wasn't taken: nobody sends it again.
     Dropped,
+    /// Never sent, and never will be ([`Loss`]).
+    Lost,
 }
 
 /// Which dead letters to replay, and how. In JSON all fields are optional.
@@ -112,6 +115,7 @@ struct State {
     keys: HashMap<Uuid, String>,
     dead_letters: BTreeMap<Uuid, Vec<DeadLetter>>,
     log: VecDeque<Sent>,
+    losses: Losses,
 }
 
 struct DeadLetter {
@@ -127,6 +131,7 @@ impl Webhooks {
             keys: HashMap::new(),
             dead_letters: BTreeMap::new(),
             log: VecDeque::new(),
+            losses: Losses::default(),
         };
         Self {
             url,
@@ -150,6 +155,14 @@ impl Webhooks {
 
     pub(crate) fn set_retry(&self, retry: RetryPolicy) {
         self.state().retry = retry;
+    }
+
+    pub(crate) fn set_loss(&self, loss: Loss) {
+        self.state().losses.loss = loss;
+    }
+
+    pub(crate) fn lost(&self) -> BTreeMap<String, usize> {
+        self.state().losses.by_name()
     }
 
     pub(crate) fn log(&self) -> Vec<Sent> {
@@ -190,6 +203,9 @@ impl Webhooks {
         faults: Faults,
         repeat: bool,
     ) -> Sent {
+        if !faults.forged && self.state().losses.take(envelope) {
+            return self.end(envelope, faults, repeat, Vec::new(), Outcome::Lost);
+        }
         tokio::time::sleep(faults.delay).await;
         self.until_delivered(envelope, faults, repeat, None).await
     }
@@ -281,6 +297,17 @@ impl Webhooks {
                 }
             }
         };
+        self.end(envelope, faults, repeat, attempts, outcome)
+    }
+
+    fn end(
+        &self,
+        envelope: &Envelope,
+        faults: Faults,
+        repeat: bool,
+        attempts: Vec<Attempt>,
+        outcome: Outcome,
+    ) -> Sent {
         let sent = Sent {
             event_id: envelope.id,
             event_name: envelope.event_name.clone(),

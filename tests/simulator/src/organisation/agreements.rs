@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use uuid::Uuid;
@@ -13,12 +14,20 @@ use crate::{
     fleet::Fleet,
 };
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Status {
+/// A share agreement's status (contract 3.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// The fleet shares its data.
     Active,
+    /// It doesn't for now.
     Paused,
+    /// It doesn't any more.
     Cancelled,
+    /// The agreement was deleted, and is still listed.
     Deleted,
+    /// Its time is over.
+    Expired,
 }
 
 impl Status {
@@ -28,10 +37,11 @@ impl Status {
             Self::Paused => "paused",
             Self::Cancelled => "cancelled",
             Self::Deleted => "deleted",
+            Self::Expired => "expired",
         }
     }
 
-    /// A filter's value. `expired` is one as well, but nothing expires here.
+    /// A filter's value.
     pub(super) fn is_known(name: &str) -> bool {
         ["active", "paused", "cancelled", "deleted", "expired"].contains(&name)
     }
@@ -40,9 +50,10 @@ impl Status {
 pub(super) struct Agreement {
     pub(super) fleet: Fleet,
     pub(super) status: Status,
-    effective_date: OffsetDateTime,
-    expiration_date: Option<OffsetDateTime>,
-    scopes: BTreeMap<String, String>,
+    pub(super) effective_date: OffsetDateTime,
+    /// When it has passed, nothing expires by itself here.
+    pub(super) expiration_date: Option<OffsetDateTime>,
+    pub(super) scopes: BTreeMap<String, String>,
 }
 
 impl Agreement {
@@ -74,6 +85,10 @@ impl Agreement {
         })
     }
 
+    pub(super) fn is_active(&self) -> bool {
+        self.status == Status::Active
+    }
+
     pub(super) fn is(&self, status: &str) -> bool {
         self.status.name() == status
     }
@@ -95,7 +110,7 @@ impl Agreement {
     pub(super) fn become_status(&mut self, status: Status) -> Result<(), Refusal> {
         match self.status {
             Status::Active | Status::Paused => self.status = status,
-            Status::Cancelled | Status::Deleted => {
+            Status::Cancelled | Status::Deleted | Status::Expired => {
                 let detail = format!("The share agreement is {}", self.status.name());
                 return Err(Refusal::Conflict(detail));
             }

@@ -5,10 +5,12 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use time::OffsetDateTime;
 
-/// One call of the token endpoint or the organisation API.
+use super::truth::as_text;
+
+/// One call of the token endpoint or the API.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ApiCall {
     /// The HTTP method.
@@ -101,10 +103,6 @@ impl Drop for InFlight<'_> {
     fn drop(&mut self) {
         self.calls.log().in_flight -= 1;
     }
-}
-
-fn as_text<S: Serializer>(at: &OffsetDateTime, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&crate::envelope::microsecond_text(*at))
 }
 
 /// The newest calls are kept, so that a long-running simulator stays small.

@@ -18,10 +18,11 @@ use self::{
 };
 use super::{
     errors::Reply,
+    integration_requests::Contact,
     invitations::{Invitation, Session, Status},
     query::Query,
-    state::{Contact, State},
-    tsps::{self, Supported, Unsupported},
+    state::State,
+    tsps::{Supported, Unsupported},
 };
 
 /// Where the pages are.
@@ -151,10 +152,10 @@ impl<'b> Visit<'_, 'b> {
             let page = page::credentials(self.invitation(), &tsp, Credentials::Refused);
             return Answer::Page(StatusCode::UNPROCESSABLE_ENTITY, page);
         }
-        let id = Uuid::try_parse(tsp.id).expect("the table's ids are UUIDs");
-        let invitation = self.state.at_mut(self.place);
-        let events = invitation.connect(id, tsp.source_name, self.now);
-        invitation.session.connected = true;
+        let events = self
+            .state
+            .connect(self.place, tsp.id, &tsp.source_name, self.now);
+        self.state.at_mut(self.place).session.connected = true;
         self.state.outbox.extend(events);
         self.to(&["providers", slug, "connected"])
     }
@@ -249,13 +250,15 @@ impl<'b> Visit<'_, 'b> {
         }
     }
 
-    fn supported(&self) -> impl Iterator<Item = Supported> {
-        tsps::supported().filter(|tsp| self.invitation().offers(tsp.source_name))
+    fn supported(&self) -> impl Iterator<Item = &Supported> {
+        let supported = self.state.tsps.supported();
+        supported.filter(|tsp| self.invitation().offers(&tsp.source_name))
     }
 
     /// None if providers are limited: a limit names source names, and these have none.
     fn unsupported(&self) -> impl Iterator<Item = Unsupported> {
-        tsps::unsupported().filter(|_| self.invitation().offers_all())
+        let unsupported = self.state.tsps.unsupported();
+        unsupported.filter(|_| self.invitation().offers_all())
     }
 
     fn find(&self, slug: &str) -> Result<Provider, Answer> {
@@ -263,7 +266,7 @@ impl<'b> Visit<'_, 'b> {
         let supported = self.supported().find(|tsp| tsp.slug == slug);
         let unsupported = || self.unsupported().find(|tsp| tsp.slug == slug);
         supported
-            .map(Provider::Supported)
+            .map(|tsp| Provider::Supported(tsp.clone()))
             .or_else(|| unsupported().map(Provider::Unsupported))
             .ok_or_else(|| Answer::Page(StatusCode::NOT_FOUND, page::no_such_step()))
     }

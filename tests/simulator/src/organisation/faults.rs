@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::faults::seconds;
 
-/// A fault of the token endpoint or the organisation API. It waits in a queue; a call gets the first one that fits it.
+/// A fault of the token endpoint or the API. It waits in a queue; a call gets the first one that fits it.
 ///
 /// ```
 /// use simulator::{ApiFault, ApiFaultKind};

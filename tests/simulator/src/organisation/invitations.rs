@@ -62,12 +62,19 @@ impl Level {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Status {
+/// An invitation's status (contract 3.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// The fleet can answer it.
     Active,
+    /// The fleet accepted.
     Accepted,
+    /// The fleet declined.
     Declined,
+    /// Nobody accepted in time.
     Expired,
+    /// The partner deleted it.
     Deleted,
 }
 
@@ -98,10 +105,19 @@ pub(super) struct Invitation {
     pub(super) expires_at: OffsetDateTime,
     tokens: Option<(String, String)>,
     declined: Option<(OffsetDateTime, Option<String>)>,
-    /// The fleet, once for each of its providers, with that connection's identifiers.
+    /// The fleet, once for each connection that it ever made, with that connection's identifiers.
     pub(super) connections: Vec<Fleet>,
     pub(super) session: Session,
+    /// What the fleet has become known by since, and when.
+    regulatory: Option<(Regulatory, OffsetDateTime)>,
     latest: OffsetDateTime,
+}
+
+/// By what number an authority knows the fleet.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Regulatory {
+    pub(super) id: Option<String>,
+    pub(super) kind: Option<String>,
 }
 
 /// What the fleet has done in Connect since it opened the link: where it is sent in the end follows from it.
@@ -143,8 +159,33 @@ impl Invitation {
             declined: None,
             connections: Vec::new(),
             session: Session::default(),
+            regulatory: None,
             latest: now,
         }
+    }
+
+    /// The accepted invitation of a made-up fleet, as [`events::onboarding`] tells it.
+    pub(super) fn onboarded(fleet: &Fleet) -> Self {
+        let texts = [
+            ("fleet_name", fleet.name.as_str()),
+            ("success_redirect_url", events::SUCCESS_REDIRECT_URL),
+            ("failure_redirect_url", events::FAILURE_REDIRECT_URL),
+        ];
+        let request = Request {
+            fleet_ref: fleet.fleet_ref.clone(),
+            texts: texts.map(|(name, text)| (name, text.to_owned())).into(),
+            permissions: Some(events::scopes()),
+            expires_in_hours: Some(events::EXPIRES_IN_HOURS),
+            ..Request::default()
+        };
+        let mut invitation = Self::new(request, &Settings::default(), fleet.invited_at);
+        invitation.fleet = fleet.clone();
+        invitation.status = Status::Accepted;
+        invitation.accepted_at = Some(fleet.invited_at + events::ACCEPTED_AFTER);
+        invitation.tokens = Some((fleet.access_token(), fleet.refresh_token()));
+        invitation.connections = vec![fleet.clone()];
+        invitation.latest = fleet.invited_at + events::ONBOARDING;
+        invitation
     }
 
     /// The refresh rule. Answers when it happened.
@@ -228,18 +269,22 @@ impl Invitation {
         self.event(events::invitation_created, at)
     }
 
-    /// A connection to the provider, and what links it to the fleet.
+    /// A connection to the provider, and what links it to the fleet: the fleet with that connection's identifiers, and the
+    /// events.
     ///
-    /// To the same provider again, it is the same connection with new credentials. No event tells that (contract 6.10);
-    /// of what is inferred there, the simplest was chosen: another `fleet_connection.created`, a new link to the connection.
+    /// To the same provider again, it is the same connection with new credentials, unless that one is over. No event tells
+    /// that (contract 6.10); of what is inferred there, the simplest was chosen: another `fleet_connection.created`, a new
+    /// link to the connection.
     pub(super) fn connect(
         &mut self,
         tsp_id: Uuid,
         source_name: &str,
+        is_over: impl Fn(Uuid) -> bool,
         now: OffsetDateTime,
-    ) -> Vec<Envelope> {
+    ) -> (Fleet, Vec<Envelope>) {
         let mut connections = self.connections.iter_mut();
-        let known = connections.find(|connection| connection.tsp_id == tsp_id);
+        let known = connections
+            .find(|connection| connection.tsp_id == tsp_id && !is_over(connection.connection_id));
         let constructors: &[fn(&Fleet, OffsetDateTime) -> Envelope] = match &known {
             Some(_) => &[events::fleet_connection_created],
             None => &[events::connection_created, events::fleet_connection_created],
@@ -255,7 +300,8 @@ impl Invitation {
             let at = self.tick(now);
             construct(&connection, at).dispatched(at)
         };
-        constructors.iter().map(event).collect()
+        let events = constructors.iter().map(event).collect();
+        (connection, events)
     }
 
     /// The first one has the identifiers that the fleet was made up with.
@@ -296,6 +342,12 @@ impl Invitation {
 
     pub(super) fn redirect_url(&self, name: &str) -> Option<&str> {
         self.request.text(name)
+    }
+
+    /// The fleet is known by another number than the partner gave.
+    pub(super) fn set_regulatory(&mut self, regulatory: Regulatory, now: OffsetDateTime) {
+        let at = self.tick(now);
+        self.regulatory = Some((regulatory, at));
     }
 
     /// What happens to one fleet has distinct times, some milliseconds apart at least: ids of events keep their order.
@@ -352,18 +404,27 @@ impl Invitation {
 
     /// `FleetRead` (contract 3.2).
     pub(super) fn read_fleet(&self) -> Value {
-        let since = text(self.accepted_at.unwrap_or(self.fleet.invited_at));
+        let since = self.accepted_at.unwrap_or(self.fleet.invited_at);
+        let given = |name| self.request.text(name).map(str::to_owned);
+        let invited_with = || Regulatory {
+            id: given("fleet_regulatory_id"),
+            kind: given("fleet_regulatory_id_type"),
+        };
+        let (regulatory, updated_at) = match &self.regulatory {
+            Some((regulatory, at)) => (regulatory.clone(), *at),
+            None => (invited_with(), since),
+        };
         let mut read = json!({
             "id": self.fleet.fleet_id,
             "name": self.fleet.name,
             "fleet_ref": self.fleet.fleet_ref,
             "invitation_id": self.fleet.invitation_id,
-            "regulatory_id": self.request.text("fleet_regulatory_id"),
-            "regulatory_id_type": self.request.text("fleet_regulatory_id_type"),
+            "regulatory_id": regulatory.id,
+            "regulatory_id_type": regulatory.kind,
             "websites": self.request.text("fleet_website").map(|website| [website]),
             "country_code": self.request.text("fleet_country_code"),
-            "created_at": since,
-            "updated_at": since,
+            "created_at": text(since),
+            "updated_at": text(updated_at),
         });
         for name in UNKNOWN_OF_FLEETS {
             read[name] = Value::Null;

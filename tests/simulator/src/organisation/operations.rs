@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::{
     agreements::Status,
+    connections::Connection,
     errors::{Refusal, Reply},
     pages::Part,
     query::Query,
@@ -15,12 +16,13 @@ use super::{
     state::State,
     tsps,
 };
+use crate::fleet::Fleet;
 
 /// A call that may be served.
 pub(super) struct Call<'a> {
     pub(super) operation: Operation,
-    /// The path's `{id}`.
-    pub(super) id: &'a str,
+    /// The identifiers in the path.
+    pub(super) ids: &'a [&'a str],
     pub(super) query: Query,
     pub(super) content_type: &'a str,
     pub(super) body: &'a [u8],
@@ -66,17 +68,25 @@ impl Call<'_> {
                 state.delete_agreement(self.agreement()?, now)?;
                 Ok(Reply::empty(StatusCode::NO_CONTENT))
             }
-            Operation::ListTsps => Ok(Reply::ok(&tsps::list(&self.query))),
+            Operation::ListTsps => Ok(Reply::ok(&state.tsps.list(&self.query))),
             Operation::GetTsp => {
-                let id = self.uuid("tsp_id")?.to_string();
-                Ok(Reply::ok(&tsps::get(&id).ok_or(Refusal::NotFound)?))
+                let tsp = state.tsps.get(self.uuid("tsp_id")?);
+                Ok(Reply::ok(&tsp.ok_or(Refusal::NotFound)?.read()))
             }
             Operation::ListExternalTsps => Ok(Reply::ok(&tsps::list_external(&self.query))),
             Operation::ListIntegrationRequests => {
                 let fleet_id = self.query_uuid("fleet_id")?;
                 let fleet_ref = self.query.one("fleet_ref");
-                Ok(Reply::ok(&state.integration_requests(fleet_id, fleet_ref)))
+                let requests = state.listed_requests(fleet_id, fleet_ref, now);
+                Ok(Reply::ok(&requests))
             }
+            Operation::ListConnections => self.connections(state),
+            Operation::GetConnection => {
+                Ok(Reply::ok(&state.connection(self.connection()?)?.read()))
+            }
+            Operation::ReadFreshness => self.freshness(state),
+            Operation::ListSchedules => self.schedules(state),
+            Operation::GetSchedule => self.schedule(state),
         }
     }
 
@@ -108,13 +118,7 @@ impl Call<'_> {
     }
 
     fn fleets(&self, state: &State) -> Result<Reply, Refusal> {
-        let wanted: Vec<_> = self.query.all("fleet_refs").collect();
-        if wanted.len() > MOST_REFS {
-            let message = "List should have at most 100 items after validation";
-            let input = wanted.join(",");
-            let path = "query.fleet_refs";
-            return Err(Refusal::invalid(path, &input, message, "too_long"));
-        }
+        let wanted = self.several("fleet_refs")?;
         self.page(|| state.fleets(&wanted))
     }
 
@@ -147,9 +151,89 @@ impl Call<'_> {
         Ok(Reply::ok(&read))
     }
 
+    /// Whether filters narrow each other down isn't documented: here they do.
+    fn connections(&self, state: &State) -> Result<Reply, Refusal> {
+        let tsp_id = self.query_uuid("tsp_id")?;
+        let of_fleets = self.of_fleets()?;
+        let fits = |connection: &Connection| {
+            tsp_id.is_none_or(|wanted| connection.fleet.tsp_id == wanted)
+                && of_fleets(&connection.fleet)
+        };
+        self.bare_page(|| {
+            let found = state.connections.list();
+            let found = found.filter(|(_, connection)| fits(connection));
+            found.map(|(place, it)| (place, it.read())).collect()
+        })
+    }
+
+    /// The contract has the entries, not what is around them: a page, as lists are unless it says otherwise (contract 2).
+    fn freshness(&self, state: &State) -> Result<Reply, Refusal> {
+        let of_fleets = self.of_fleets()?;
+        self.bare_page(|| {
+            let found = state.connections.list();
+            let found = found.filter(|(_, connection)| of_fleets(&connection.fleet));
+            let entries = found.flat_map(|(_, connection)| state.freshness(connection));
+            entries.enumerate().collect()
+        })
+    }
+
+    fn schedules(&self, state: &State) -> Result<Reply, Refusal> {
+        let connection = state.connection(self.connection()?)?;
+        let resource = self.query.one("resource");
+        let schedules = connection.schedules.iter().enumerate();
+        self.bare_page(|| {
+            schedules
+                .filter(|(_, it)| resource.is_none_or(|wanted| it.resource == wanted))
+                .map(|(place, it)| (place, it.read(connection.id())))
+                .collect()
+        })
+    }
+
+    fn schedule(&self, state: &State) -> Result<Reply, Refusal> {
+        let connection = state.connection(self.connection()?)?;
+        let text = self.ids.get(1).copied().unwrap_or_default();
+        let id = routes::uuid("path.schedule_id", text)?;
+        let schedule = connection.schedules.iter().find(|it| it.id == id);
+        let schedule = schedule.ok_or(Refusal::NotFound)?;
+        Ok(Reply::ok(&schedule.read(connection.id())))
+    }
+
+    /// The filter by `fleet_ids` and `fleet_refs`.
+    fn of_fleets(&self) -> Result<impl Fn(&Fleet) -> bool, Refusal> {
+        let refs = self.several("fleet_refs")?;
+        let ids = self.several("fleet_ids")?;
+        let ids = ids.iter().map(|id| routes::uuid("query.fleet_ids", id));
+        let ids: Vec<_> = ids.collect::<Result<_, _>>()?;
+        Ok(move |fleet: &Fleet| {
+            (refs.is_empty() || refs.contains(&fleet.fleet_ref.as_str()))
+                && (ids.is_empty() || ids.contains(&fleet.fleet_id))
+        })
+    }
+
+    /// The values of a repeated key.
+    fn several(&self, name: &str) -> Result<Vec<&str>, Refusal> {
+        let wanted: Vec<_> = self.query.all(name).collect();
+        if wanted.len() > MOST_VALUES {
+            let message = "List should have at most 100 items after validation";
+            let (path, input) = (format!("query.{name}"), wanted.join(","));
+            return Err(Refusal::invalid(&path, &input, message, "too_long"));
+        }
+        Ok(wanted)
+    }
+
     fn page(&self, items: impl FnOnce() -> Vec<(usize, Value)>) -> Result<Reply, Refusal> {
         let part = Part::of(&self.query)?;
         Ok(Reply::ok(&part.page(&items())))
+    }
+
+    /// A page outside the organisation API.
+    fn bare_page(&self, items: impl FnOnce() -> Vec<(usize, Value)>) -> Result<Reply, Refusal> {
+        let part = Part::of(&self.query)?;
+        Ok(Reply::ok(&part.page_without_total(&items())))
+    }
+
+    fn connection(&self) -> Result<Uuid, Refusal> {
+        self.uuid("connection_id")
     }
 
     fn agreement(&self) -> Result<Uuid, Refusal> {
@@ -157,7 +241,8 @@ impl Call<'_> {
     }
 
     fn uuid(&self, name: &str) -> Result<Uuid, Refusal> {
-        routes::uuid(&format!("path.{name}"), self.id)
+        let text = self.ids.first().copied().unwrap_or_default();
+        routes::uuid(&format!("path.{name}"), text)
     }
 
     fn query_uuid(&self, name: &str) -> Result<Option<Uuid>, Refusal> {
@@ -168,4 +253,4 @@ impl Call<'_> {
 }
 
 /// Contract 2: "at most 100 values".
-const MOST_REFS: usize = 100;
+const MOST_VALUES: usize = 100;

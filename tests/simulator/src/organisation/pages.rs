@@ -39,6 +39,15 @@ impl Part {
         Ok(Self { size, from })
     }
 
+    /// The page of a list outside the organisation API, which counts nothing (contract 2).
+    pub(super) fn page_without_total(self, items: &[(usize, Value)]) -> Value {
+        let mut page = self.page(items);
+        if let Some(fields) = page.as_object_mut() {
+            fields.remove("total");
+        }
+        page
+    }
+
     /// The page: `items` are those that pass the filter, each with its place in the whole list, in order.
     pub(super) fn page(self, items: &[(usize, Value)]) -> Value {
         let Self { size, from } = self;
@@ -139,6 +148,10 @@ mod tests {
         let back = followed(&last, "previous_page").unwrap();
         assert_eq!(back["items"], json!([0, 2, 4]));
         assert_eq!(followed(&last, "current_page").unwrap(), last);
+        let counted = Part::of(&Query::parse("size=3")).unwrap();
+        let uncounted = counted.page_without_total(&items());
+        assert_eq!(uncounted["next_page"], first["next_page"]);
+        assert_eq!(uncounted.get("total"), None);
     }
 
     #[test]

@@ -6,10 +6,21 @@ use uuid::Uuid;
 #[derive(Debug)]
 pub(super) struct Route {
     pub(super) method: &'static str,
-    /// The path, with `{id}` for the one part that varies.
+    /// The path, with `{id}` for a part that varies.
     pub(super) template: &'static str,
     pub(super) access: Access,
     pub(super) operation: Operation,
+}
+
+impl Route {
+    /// Left out of the public reference: whether a partner is served is unknown (contract 2, 3.6).
+    pub(super) fn is_hidden(&self) -> bool {
+        let hidden = [
+            Operation::ListExternalTsps,
+            Operation::ListIntegrationRequests,
+        ];
+        hidden.contains(&self.operation)
+    }
 }
 
 /// What a request must show (the column `perm` of contract 3).
@@ -45,12 +56,17 @@ pub(super) enum Operation {
     GetTsp,
     ListExternalTsps,
     ListIntegrationRequests,
+    ListConnections,
+    GetConnection,
+    ReadFreshness,
+    ListSchedules,
+    GetSchedule,
 }
 
 /// What lies at a path.
 pub(super) enum Found<'a> {
-    /// An endpoint, and the path's `{id}` (empty where there is none).
-    Here(&'static Route, &'a str),
+    /// An endpoint, and the identifiers in the path.
+    Here(&'static Route, Vec<&'a str>),
     /// The path exists, for other methods.
     OtherMethods(&'static str),
     Nothing,
@@ -59,24 +75,28 @@ pub(super) enum Found<'a> {
 pub(super) fn find<'a>(method: &str, path: &'a str) -> Found<'a> {
     let mut other_methods = None;
     for route in ROUTES {
-        let Some(id) = matches(route.template, path) else {
+        let Some(ids) = matches(route.template, path) else {
             continue;
         };
         if route.method == method {
-            return Found::Here(route, id);
+            return Found::Here(route, ids);
         }
         other_methods = Some(route.template);
     }
     other_methods.map_or(Found::Nothing, Found::OtherMethods)
 }
 
-/// The path's `{id}` if it has the template's form.
-fn matches<'a>(template: &str, path: &'a str) -> Option<&'a str> {
-    let Some((before, after)) = template.split_once("{id}") else {
-        return (template == path).then_some("");
-    };
-    let id = path.strip_prefix(before)?.strip_suffix(after)?;
-    (!id.is_empty() && !id.contains('/')).then_some(id)
+/// The path's identifiers if it has the template's form.
+fn matches<'a>(template: &str, path: &'a str) -> Option<Vec<&'a str>> {
+    let (mut parts, mut ids) = (path.split('/'), Vec::new());
+    for expected in template.split('/') {
+        match parts.next()? {
+            id if expected.starts_with('{') && !id.is_empty() => ids.push(id),
+            part if part == expected => {}
+            _ => return None,
+        }
+    }
+    parts.next().is_none().then_some(ids)
 }
 
 /// An identifier in a path or query.
@@ -120,6 +140,8 @@ const INVITATION: &str = "/v2/orgs/invitations/{id}";
 const AGREEMENTS: &str = "/v2/orgs/share-agreements";
 const AGREEMENT: &str = "/v2/orgs/share-agreements/{id}";
 const READ_AGREEMENTS: Access = Access::Permission("share-agreement:read");
+const READ_CONNECTIONS: Access = Access::Permission("connection:read");
+const READ_SCHEDULES: Access = Access::Permission("schedule:read");
 const CHANGE_AGREEMENTS: Access = Access::Permission("share-agreement:update");
 
 #[rustfmt::skip]
@@ -144,4 +166,32 @@ const ROUTES: &[Route] = &[
     route("GET", "/v2/orgs/tsps/{id}", Access::Token, Operation::GetTsp),
     route("GET", "/v2/orgs/external-tsps", Access::Token, Operation::ListExternalTsps),
     route("GET", "/v2/orgs/external-tsps/integration-requests", Access::Token, Operation::ListIntegrationRequests),
+    route("GET", "/v2/integrations/connections", READ_CONNECTIONS, Operation::ListConnections),
+    // Before `{id}`, whose form it has as well.
+    route("GET", "/v2/integrations/connections/data-freshness", READ_CONNECTIONS, Operation::ReadFreshness),
+    route("GET", "/v2/integrations/connections/{id}", READ_CONNECTIONS, Operation::GetConnection),
+    route("GET", "/v2/integrations/connections/{id}/schedules", READ_SCHEDULES, Operation::ListSchedules),
+    route("GET", "/v2/integrations/connections/{id}/schedules/{schedule_id}", READ_SCHEDULES, Operation::GetSchedule),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_have_the_form_of_their_templates() {
+        let template = "/a/{id}/b/{other_id}";
+        assert_eq!(matches(template, "/a/1/b/2"), Some(vec!["1", "2"]));
+        assert_eq!(matches("/a", "/a"), Some(Vec::new()));
+        for path in [
+            "/a/1/b",
+            "/a/1/b/",
+            "/a//b/2",
+            "/a/1/c/2",
+            "/a/1/b/2/3",
+            "/a/1/b/2/",
+        ] {
+            assert_eq!(matches(template, path), None, "{path}");
+        }
+    }
+}

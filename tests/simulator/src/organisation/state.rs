@@ -1,22 +1,24 @@
 //! What the organisation holds, and what changes it. Events of a change wait in `outbox` until the change is over.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use axum::http::StatusCode;
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{
     FleetError, Settings,
     agreements::{self, Agreement},
+    connections::{Connection, Connections},
     errors::{Refusal, Reply},
+    integration_requests::IntegrationRequest,
     invitations::{Invitation, Status},
     request::Request,
     token::Tokens,
-    tsps::{self, Unsupported},
+    tsps::Tsps,
 };
-use crate::envelope::{Envelope, microsecond_text, uuid_v4};
+use crate::{envelope::Envelope, events, fleet::Fleet};
 
 #[derive(Default)]
 pub(super) struct State {
@@ -27,8 +29,10 @@ pub(super) struct State {
     by_id: HashMap<Uuid, usize>,
     /// The newest of each fleet.
     by_ref: HashMap<String, usize>,
-    agreements: Vec<Agreement>,
-    integration_requests: Vec<Value>,
+    pub(super) agreements: Vec<Agreement>,
+    pub(super) connections: Connections,
+    pub(super) tsps: Tsps,
+    pub(super) integration_requests: Vec<IntegrationRequest>,
     pub(super) outbox: Vec<Envelope>,
     /// What waits for [`super::Organisation::release_events`], while events are held.
     pub(super) held: Option<Vec<Envelope>>,
@@ -60,13 +64,9 @@ impl State {
             return Reply::ok(&invitation.read());
         }
         let invitation = Invitation::new(request, &self.settings, now);
-        let place = self.invitations.len();
-        self.by_id.insert(invitation.fleet.invitation_id, place);
-        self.by_ref
-            .insert(invitation.fleet.fleet_ref.clone(), place);
         self.outbox.push(invitation.created(now));
         let reply = Reply::json(StatusCode::CREATED, &invitation.read());
-        self.invitations.push(invitation);
+        self.add(invitation);
         reply
     }
 
@@ -151,6 +151,19 @@ impl State {
         }
     }
 
+    /// The place of a fleet's newest invitation.
+    pub(super) fn place_of(&self, fleet_ref: &str) -> Option<usize> {
+        self.by_ref.get(fleet_ref).copied()
+    }
+
+    /// All fleets that were ever invited, in the order of their newest invitations.
+    pub(super) fn fleet_refs(&self) -> Vec<String> {
+        let mut places: Vec<_> = self.by_ref.values().copied().collect();
+        places.sort_unstable();
+        let fleet_ref = |place: usize| self.invitations[place].fleet.fleet_ref.clone();
+        places.into_iter().map(fleet_ref).collect()
+    }
+
     pub(super) fn of(&self, fleet_ref: &str) -> Option<&Invitation> {
         let &place = self.by_ref.get(fleet_ref)?;
         Some(&self.invitations[place])
@@ -189,21 +202,73 @@ impl State {
     pub(super) fn carry_on(&mut self, place: usize, now: OffsetDateTime) -> Vec<Envelope> {
         let mut events = vec![self.view(place, now)];
         events.extend(self.accept(place, now));
-        let invitation = &mut self.invitations[place];
-        let (tsp_id, source_name) = (
-            invitation.fleet.tsp_id,
-            invitation.fleet.source_name.clone(),
-        );
-        events.extend(invitation.connect(tsp_id, &source_name, now));
+        let fleet = &self.invitations[place].fleet;
+        let (tsp_id, source_name) = (fleet.tsp_id, fleet.source_name.clone());
+        events.extend(self.connect(place, tsp_id, &source_name, now));
         events
+    }
+
+    /// The fleet connects a provider.
+    pub(super) fn connect(
+        &mut self,
+        place: usize,
+        tsp_id: Uuid,
+        source_name: &str,
+        now: OffsetDateTime,
+    ) -> Vec<Envelope> {
+        let invitation = &mut self.invitations[place];
+        let at = invitation.tick(now);
+        let is_over = |id| self.connections.is_over(id);
+        let (connection, events) = invitation.connect(tsp_id, source_name, is_over, now);
+        self.connections.establish(connection, at);
+        events
+    }
+
+    /// A made-up fleet that has been through onboarding, as [`crate::events::onboarding`] tells it.
+    pub(super) fn adopt(&mut self, fleet: &Fleet) {
+        let agreed_at = fleet.invited_at + events::AGREED_AFTER;
+        let connected_at = fleet.invited_at + events::CONNECTED_AFTER;
+        let agreement = Agreement::new(fleet.clone(), events::scopes(), agreed_at);
+        self.add(Invitation::onboarded(fleet));
+        self.agreements.push(agreement);
+        self.connections.establish(fleet.clone(), connected_at);
+    }
+
+    fn add(&mut self, invitation: Invitation) {
+        let place = self.invitations.len();
+        self.by_id.insert(invitation.fleet.invitation_id, place);
+        self.by_ref
+            .insert(invitation.fleet.fleet_ref.clone(), place);
+        self.invitations.push(invitation);
+    }
+
+    pub(super) fn connection(&self, id: Uuid) -> Result<&Connection, Refusal> {
+        self.connections.get(id).ok_or(Refusal::NotFound)
+    }
+
+    /// How fresh a connection's resources are, and how much of each is shared.
+    pub(super) fn freshness(&self, connection: &Connection) -> Vec<Value> {
+        let fleet = &connection.fleet;
+        let agreement = self.agreement_of(fleet.fleet_id);
+        let share_level = |resource: &str| agreement?.scopes.get(resource).cloned();
+        let tsp = self.tsps.get(fleet.tsp_id);
+        connection.freshness(tsp.map(|tsp| tsp.slug.as_str()), share_level)
+    }
+
+    /// The newest agreement of a fleet.
+    pub(super) fn agreement_of(&self, fleet_id: Uuid) -> Option<&Agreement> {
+        let mut newest_first = self.agreements.iter().rev();
+        newest_first.find(|agreement| agreement.fleet.fleet_id == fleet_id)
     }
 
     /// Fleets with an active share agreement, each with its place.
     pub(super) fn fleets(&self, fleet_refs: &[&str]) -> Vec<(usize, Value)> {
+        let active = self.agreements.iter().filter(|it| it.is_active());
+        let sharing: HashSet<_> = active.map(|agreement| agreement.fleet.fleet_id).collect();
         let fits = |invitation: &Invitation| {
             let fleet = &invitation.fleet;
             (fleet_refs.is_empty() || fleet_refs.contains(&fleet.fleet_ref.as_str()))
-                && self.shares(fleet.fleet_id)
+                && sharing.contains(&fleet.fleet_id)
         };
         let all = self.invitations.iter().enumerate();
         all.filter(|(_, invitation)| fits(invitation))
@@ -220,9 +285,8 @@ impl State {
     }
 
     fn shares(&self, fleet_id: Uuid) -> bool {
-        self.agreements.iter().any(|agreement| {
-            agreement.fleet.fleet_id == fleet_id && agreement.status == agreements::Status::Active
-        })
+        let mut active = self.agreements.iter().filter(|it| it.is_active());
+        active.any(|agreement| agreement.fleet.fleet_id == fleet_id)
     }
 
     /// Agreements that pass the filter, each with its place.
@@ -285,114 +349,6 @@ impl State {
         let found = self.invitations.iter_mut().find(is_its);
         found.map_or(now, |invitation| invitation.tick(now))
     }
-
-    pub(super) fn integration_requests(
-        &self,
-        fleet_id: Option<Uuid>,
-        fleet_ref: Option<&str>,
-    ) -> Vec<Value> {
-        let fits = |request: &&Value| {
-            fleet_id.is_none_or(|id| request["fleet_id"] == id.to_string())
-                && fleet_ref.is_none_or(|wanted| request["fleet_ref"] == wanted)
-        };
-        self.integration_requests
-            .iter()
-            .filter(fits)
-            .cloned()
-            .collect()
-    }
-
-    /// The fleet's request for this provider, one per provider. Answers its id.
-    pub(super) fn request_integration(
-        &mut self,
-        place: usize,
-        provider: &Unsupported,
-        contact: Contact<'_>,
-        now: OffsetDateTime,
-    ) -> String {
-        let fleet = &self.invitations[place].fleet;
-        let of_fleet = self.integration_requests(None, Some(&fleet.fleet_ref));
-        let same = of_fleet
-            .iter()
-            .find(|request| request["ext_tsp_id"] == provider.id);
-        let id = match same {
-            Some(request) => request["id"].clone(),
-            None if of_fleet.is_empty() => json!(fleet.integration_request_id),
-            None => json!(uuid_v4()),
-        };
-        let fields = [
-            ("id", id),
-            ("fleet_ref", json!(fleet.fleet_ref)),
-            ("ext_tsp_id", json!(provider.id)),
-            ("ext_tsp_name", json!(provider.name)),
-            (
-                "ext_tsp_compliance_status",
-                json!(provider.compliance_status),
-            ),
-            ("fleet_contact_name", json!(contact.name)),
-            ("fleet_contact_notes", json!(contact.notes)),
-        ];
-        let fields = fields.map(|(name, value)| (name.to_owned(), value));
-        let request = self.put_integration_request(fields.into_iter().collect(), now);
-        let request = request.expect("it has an id");
-        request["id"].as_str().unwrap_or_default().to_owned()
-    }
-
-    /// Adds a request or changes the one with the same id. What a new one leaves out comes from the fleet that it names.
-    pub(super) fn put_integration_request(
-        &mut self,
-        fields: Map<String, Value>,
-        now: OffsetDateTime,
-    ) -> Result<Value, FleetError> {
-        let fleet_ref = fields.get("fleet_ref").and_then(Value::as_str);
-        let id = match (fields.get("id"), fleet_ref.and_then(|name| self.of(name))) {
-            (Some(id), _) => id.clone(),
-            (None, Some(invitation)) => json!(invitation.fleet.integration_request_id),
-            (None, None) => return Err(FleetError::Unknown(fleet_ref.unwrap_or("").to_owned())),
-        };
-        let known = self.integration_requests.iter();
-        let place = known.clone().position(|request| request["id"] == id);
-        let mut request = match (place, fleet_ref.and_then(|name| self.of(name))) {
-            (Some(place), _) => self.integration_requests[place].clone(),
-            (None, Some(invitation)) => new_integration_request(invitation, now),
-            (None, None) => json!({}),
-        };
-        request["id"] = id;
-        request["updated_at"] = microsecond_text(now).into();
-        for (name, value) in fields {
-            request[name] = value;
-        }
-        match place {
-            Some(place) => self.integration_requests[place] = request.clone(),
-            None => self.integration_requests.push(request.clone()),
-        }
-        Ok(request)
-    }
-}
-
-/// What the fleet writes about its request for a provider.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Contact<'a> {
-    pub(super) name: Option<&'a str>,
-    pub(super) notes: Option<&'a str>,
-}
-
-fn new_integration_request(invitation: &Invitation, now: OffsetDateTime) -> Value {
-    let fleet = &invitation.fleet;
-    let (ext_tsp_id, ext_tsp_name, compliance_status) = tsps::REQUESTED;
-    json!({
-        "ext_tsp_id": ext_tsp_id,
-        "ext_tsp_name": ext_tsp_name,
-        "ext_tsp_compliance_status": compliance_status,
-        "fleet_id": fleet.fleet_id,
-        "fleet_ref": fleet.fleet_ref,
-        "partner_id": fleet.partner_id,
-        "invitation_id": fleet.invitation_id,
-        "fleet_contact_name": null,
-        "fleet_contact_notes": null,
-        "created_at": microsecond_text(now),
-        "integrated_tsp_ids": [],
-    })
 }
 
 #[cfg(test)]

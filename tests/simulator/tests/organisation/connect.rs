@@ -826,11 +826,6 @@ impl Partner {
         Browser::open(&self.link(fleet_ref)).await.unwrap()
     }
 
-    fn link(&self, fleet_ref: &str) -> String {
-        let read = self.stored(fleet_ref).read;
-        read["magic_link"].as_str().unwrap().to_owned()
-    }
-
     fn stored(&self, fleet_ref: &str) -> StoredInvitation {
         self.catena.invitation(fleet_ref).unwrap()
     }

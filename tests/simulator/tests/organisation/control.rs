@@ -2,7 +2,7 @@
 
 use reqwest::Method;
 use serde_json::json;
-use simulator::CLIENT_ID;
+use simulator::{CLIENT_ID, Scenario};
 
 use crate::partner::{Answer, INVITATIONS, start};
 
@@ -111,7 +111,118 @@ async fn everything_is_there_for_other_processes() {
     );
     assert_eq!(call(Method::DELETE, "/tokens", "").await.status, 204);
     assert_eq!(partner.get(INVITATIONS).await.status, 401);
+    let limit = r#"{"rate_limit": {"calls": 0, "window": 0.5}, "hidden_endpoints": "missing", "webhook_loss": {"share": 1}}"#;
+    assert_eq!(call(Method::PUT, "/settings", limit).await.status, 204);
+    assert_eq!(partner.get(INVITATIONS).await.status, 429);
+    let report = call(Method::GET, "/rate-limit", "").await.json();
+    assert_eq!(report["refused"], 1);
+    let limit =
+        r#"{"rate_limit": null, "integration_request_lag": 1.5, "hidden_endpoints": "served"}"#;
+    assert_eq!(call(Method::PUT, "/settings", limit).await.status, 204);
+    assert_eq!(partner.get(INVITATIONS).await.status, 401);
+    let lost = call(Method::GET, "/lost-webhooks", "").await.json();
+    assert_eq!(lost, json!({}));
     let help = call(Method::GET, "/", "").await.body;
     let help = String::from_utf8(help).unwrap();
     assert!(help.contains(&format!("client_id={CLIENT_ID}")) && !help.contains("{client"));
+}
+
+#[tokio::test]
+async fn the_world_changes_for_other_processes() {
+    let partner = start().await;
+    let (http, url) = (partner.http.clone(), partner.url(""));
+    let call = async |method: Method, path: &str, body: &str| {
+        let request = http.request(method, format!("{url}{path}"));
+        let request = request.body(body.to_owned());
+        Answer::of(request).await.unwrap()
+    };
+    partner.invite("FLEET/42").await;
+    partner.catena.run(&Scenario::invited(["FLEET/42"])).await;
+    let fleets = call(Method::GET, "/fleets", "").await.json();
+    assert_eq!(fleets, json!(["FLEET/42"]));
+    let truth = async || call(Method::GET, "/truth/FLEET%2F42", "").await.json();
+    let connection = truth().await["connections"][0]["id"].clone();
+    let connection = format!("/connections/{}", connection.as_str().unwrap());
+    let schedules = format!("{connection}/schedules");
+    let known = partner.events().await.len();
+    let agreement = r#"{"status": "paused", "scopes": {"user": "read"}, "effective_date": "2026-01-02T03:04:05Z", "expiration_date": "2031-01-02T03:04:05Z", "silent": true}"#;
+    for (method, path, body, status) in [
+        (
+            Method::PUT,
+            connection.as_str(),
+            r#"{"status": "stale"}"#,
+            204,
+        ),
+        (Method::PUT, &connection, r#"{"status": "odd"}"#, 400),
+        (
+            Method::PUT,
+            &schedules,
+            r#"{"status": "inactive", "resource": "user"}"#,
+            204,
+        ),
+        (
+            Method::PUT,
+            &schedules,
+            r#"{"status": "active", "resource": "odd"}"#,
+            400,
+        ),
+        (Method::PUT, "/fleets/FLEET%2F42/agreement", agreement, 204),
+        (
+            Method::PUT,
+            "/fleets/FLEET%2F42/agreement",
+            r#"{"effective_date": "soon"}"#,
+            400,
+        ),
+        (
+            Method::PUT,
+            "/fleets/FLEET%2F42/regulatory-id",
+            r#"{"id": "1", "type": "MC"}"#,
+            204,
+        ),
+        (
+            Method::PUT,
+            "/fleets/FLEET-43/regulatory-id",
+            r#"{"id": "1"}"#,
+            400,
+        ),
+        (Method::POST, "/providers/prairie-logs/live", "", 200),
+        (Method::POST, "/providers/nobody/live", "", 400),
+        (Method::GET, "/truth/FLEET-43", "", 400),
+    ] {
+        let answer = call(method, path, body).await;
+        let text = String::from_utf8(answer.body).unwrap();
+        assert_eq!(answer.status, status, "{path} {body}: {text}");
+    }
+    let told = truth().await;
+    assert_eq!(told["connections"][0]["status"], "stale");
+    assert_eq!(told["agreement"]["status"], "paused");
+    assert_eq!(told["agreement"]["scopes"], json!({"user": "read"}));
+    assert_eq!(
+        told["agreement"]["expiration_date"],
+        "2031-01-02T03:04:05.000000Z"
+    );
+    let endless = r#"{"status": "active", "expiration_date": null}"#;
+    let path = "/fleets/FLEET%2F42/agreement";
+    assert_eq!(call(Method::PUT, path, endless).await.status, 204);
+    assert_eq!(truth().await["agreement"]["expiration_date"], json!(null));
+    let fleets = partner.get("/v2/orgs/fleets").await.json();
+    assert_eq!(fleets["items"][0]["regulatory_id"], "1");
+    let events = partner.received().await;
+    let mut names: Vec<_> = events[known..]
+        .iter()
+        .map(|event| event["event_name"].as_str().unwrap())
+        .collect();
+    names.sort_unstable();
+    assert_eq!(
+        names,
+        [
+            "connection.staled",
+            "schedule.deactivated",
+            "share_agreement.updated",
+            "tsp.created"
+        ]
+    );
+    assert_eq!(call(Method::DELETE, &connection, "").await.status, 204);
+    assert_eq!(call(Method::DELETE, &connection, "").await.status, 400);
+    assert_eq!(truth().await["connections"], json!([]));
 }

@@ -4,10 +4,16 @@
 mod partner;
 
 mod connect;
+mod connections;
 mod control;
 mod events;
 mod faults;
 mod invitations;
+mod limits;
+mod losses;
+mod providers;
 mod resources;
 mod scenarios;
 mod tokens;
+mod truth;
+mod world;

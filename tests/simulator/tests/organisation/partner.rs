@@ -142,6 +142,12 @@ impl Partner {
         answer.json()["id"].as_str().unwrap().to_owned()
     }
 
+    /// The fleet's magic link.
+    pub(crate) fn link(&self, fleet_ref: &str) -> String {
+        let read = self.catena.invitation(fleet_ref).unwrap().read;
+        read["magic_link"].as_str().unwrap().to_owned()
+    }
+
     pub(crate) async fn agreement(&self, fleet_ref: &str) -> Value {
         let page = self
             .get(&format!("{AGREEMENTS}?fleet_ref={fleet_ref}"))
@@ -262,11 +268,14 @@ pub(crate) const INVITATIONS: &str = "/v2/orgs/invitations";
 pub(crate) const FLEETS: &str = "/v2/orgs/fleets";
 pub(crate) const AGREEMENTS: &str = "/v2/orgs/share-agreements";
 pub(crate) const REQUESTS: &str = "/v2/orgs/external-tsps/integration-requests";
-pub(crate) const PERMISSIONS: [&str; 7] = [
+pub(crate) const CONNECTIONS: &str = "/v2/integrations/connections";
+pub(crate) const PERMISSIONS: [&str; 9] = [
+    "connection:read",
     "fleet:read",
     "invitation:create",
     "invitation:delete",
     "invitation:read",
+    "schedule:read",
     "share-agreement:delete",
     "share-agreement:read",
     "share-agreement:update",

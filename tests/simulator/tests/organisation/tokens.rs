@@ -7,7 +7,7 @@ use serde_json::json;
 use simulator::{CLIENT_ID, CLIENT_SECRET, TOKEN_PATH, TOKEN_PREFIX};
 use uuid::Uuid;
 
-use crate::partner::{AGREEMENTS, FLEETS, INVITATIONS, PERMISSIONS, REQUESTS, start};
+use crate::partner::{AGREEMENTS, CONNECTIONS, FLEETS, INVITATIONS, PERMISSIONS, REQUESTS, start};
 
 #[tokio::test]
 async fn client_credentials_are_exchanged_for_a_token() {
@@ -92,6 +92,7 @@ async fn each_endpoint_asks_for_its_permission() {
     let id = Uuid::nil();
     let invitation = format!("{INVITATIONS}/{id}");
     let agreement = format!("{AGREEMENTS}/{id}");
+    let connection = format!("{CONNECTIONS}/{id}");
     for (method, path, permission) in [
         (
             Method::POST,
@@ -139,6 +140,23 @@ async fn each_endpoint_asks_for_its_permission() {
         (Method::GET, format!("/v2/orgs/tsps/{id}"), None),
         (Method::GET, "/v2/orgs/external-tsps".to_owned(), None),
         (Method::GET, REQUESTS.to_owned(), None),
+        (Method::GET, CONNECTIONS.to_owned(), Some("connection:read")),
+        (Method::GET, connection.clone(), Some("connection:read")),
+        (
+            Method::GET,
+            format!("{CONNECTIONS}/data-freshness"),
+            Some("connection:read"),
+        ),
+        (
+            Method::GET,
+            format!("{connection}/schedules"),
+            Some("schedule:read"),
+        ),
+        (
+            Method::GET,
+            format!("{connection}/schedules/{id}"),
+            Some("schedule:read"),
+        ),
     ] {
         let others: Vec<_> = PERMISSIONS
             .into_iter()

@@ -2,8 +2,8 @@
 
 use super::{
     super::{
+        integration_requests::Contact,
         invitations::{Invitation, PARTNER_SLUG},
-        state::Contact,
         tsps::{Supported, Unsupported},
     },
     PATH,
@@ -49,10 +49,10 @@ pub(super) fn invitation(invitation: &Invitation) -> String {
 pub(super) fn providers(
     invitation: &Invitation,
     wanted: &str,
-    supported: &[Supported],
+    supported: &[&Supported],
     unsupported: &[Unsupported],
 ) -> String {
-    let supported = supported.iter().map(|tsp| (tsp.slug, tsp.name));
+    let supported = supported.iter().map(|tsp| (tsp.slug.as_str(), tsp.name));
     let unsupported = unsupported.iter().map(|tsp| (tsp.slug.as_str(), tsp.name));
     let (id, wanted) = (invitation.fleet.invitation_id, escaped(wanted));
     let supported = list(invitation, "supported", supported);
@@ -106,7 +106,7 @@ pub(super) fn credentials(
         <input type=\"text\" id=\"user\" name=\"user\" autocomplete=\"off\" required=\"required\" />\n\
         <label for=\"password\">Password</label>\n\
         <input type=\"password\" id=\"password\" name=\"password\" autocomplete=\"off\" required=\"required\" />";
-    let steps = ["providers", tsp.slug, "connect"];
+    let steps = ["providers", &tsp.slug, "connect"];
     let form = form(invitation, &steps, fields, ("connect", "Connect"));
     let others = others(invitation, "Choose another provider");
     page(

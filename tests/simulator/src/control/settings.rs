@@ -1,0 +1,86 @@
+//! How the simulator behaves.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use axum::{body::Bytes, extract::State, http::StatusCode};
+use serde::Deserialize;
+
+use super::{Shared, Unusable, given, read};
+use crate::{
+    loss::Loss,
+    organisation::{HiddenEndpoints, Level, Mixed, RateLimit, RedirectParameters, Refresh},
+};
+
+pub(super) async fn change(State(control): Shared, body: Bytes) -> Result<StatusCode, Unusable> {
+    let NewSettings {
+        events,
+        refresh,
+        default_permissions,
+        token_lifetime,
+        token_permissions,
+        connect_url,
+        redirects,
+        mixed,
+        integration_request_lag,
+        hidden_endpoints,
+        rate_limit,
+        webhook_loss,
+    } = read(&body)?;
+    let lifetime = duration("token_lifetime", token_lifetime)?;
+    let lag = duration("integration_request_lag", integration_request_lag)?;
+    let organisation = &control.organisation;
+    organisation.change_settings(|settings| {
+        settings.events = events.unwrap_or(settings.events);
+        settings.refresh = refresh.unwrap_or(settings.refresh);
+        settings.default_permissions = default_permissions.unwrap_or(settings.default_permissions);
+        settings.redirects = redirects.unwrap_or(settings.redirects);
+        settings.mixed = mixed.unwrap_or(settings.mixed);
+        settings.request_lag = lag.unwrap_or(settings.request_lag);
+        settings.hidden_endpoints = hidden_endpoints.unwrap_or(settings.hidden_endpoints);
+    });
+    if let Some(lifetime) = lifetime {
+        organisation.set_token_lifetime(lifetime);
+    }
+    if let Some(permissions) = token_permissions {
+        organisation.set_token_permissions(permissions);
+    }
+    if let Some(connect_url) = connect_url {
+        organisation.set_connect_url(connect_url.as_deref());
+    }
+    if let Some(limit) = rate_limit {
+        organisation.set_rate_limit(limit);
+    }
+    if let Some(loss) = webhook_loss {
+        control.webhooks.set_loss(loss);
+    }
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn duration(name: &str, seconds: Option<f64>) -> Result<Option<Duration>, Unusable> {
+    let duration = seconds.map(Duration::try_from_secs_f64).transpose();
+    duration.map_err(|error| Unusable(format!("{name}: {error}")))
+}
+
+/// What is left out stays.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewSettings {
+    events: Option<bool>,
+    refresh: Option<Refresh>,
+    default_permissions: Option<Level>,
+    /// Seconds.
+    token_lifetime: Option<f64>,
+    token_permissions: Option<BTreeSet<String>>,
+    /// Null: the simulator's own again.
+    #[serde(default, deserialize_with = "given")]
+    connect_url: Option<Option<String>>,
+    redirects: Option<RedirectParameters>,
+    mixed: Option<Mixed>,
+    /// Seconds.
+    integration_request_lag: Option<f64>,
+    hidden_endpoints: Option<HiddenEndpoints>,
+    /// Null: none any more.
+    #[serde(default, deserialize_with = "given")]
+    rate_limit: Option<Option<RateLimit>>,
+    webhook_loss: Option<Loss>,
+}
