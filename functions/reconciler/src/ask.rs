@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use catena::{Instant, Invitation};
-use catena_client::{AgreementFilter, Answer, Calls, CatenaError, Collected, InvitationRead, Observed};
+use catena_client::{
+    AgreementFilter, Answer, Calls, CatenaError, Collected, InvitationRead, Observed,
+};
 use fleet::{FleetRef, Record};
 use reconciliation::{Answers, Listed, Questions};
 use tracing::{error, warn};
@@ -104,7 +106,7 @@ impl Reconciler {
                 answer => asked.answers.requests = asked.got(answer).map(array),
             }
         }
-        self.ask_for_missing(record, &mut asked, calls).await;
+        self.ask_for_missing(record, &mut asked, calls, now).await;
         if let Some(failure @ (CatenaError::Unauthorised { .. } | CatenaError::Forbidden(_))) =
             &asked.failure
         {
@@ -114,17 +116,27 @@ impl Reconciler {
     }
 
     /// Asks by id for what a record has and Catena's lists haven't.
-    pub(crate) async fn ask_for_missing(&self, record: &Record, asked: &mut Asked, calls: Calls<'_>) {
+    pub(crate) async fn ask_for_missing(
+        &self,
+        record: &Record,
+        asked: &mut Asked,
+        calls: Calls<'_>,
+        now: Clock,
+    ) {
         for id in asked.answers.missing_agreements(record) {
             if asked.is_hopeless() {
                 return;
             }
+            let before = Instant::from(now() - LEEWAY);
             match calls.share_agreement(&id).await {
-                Err(CatenaError::NotFound) => asked.gone(id, &calls),
+                Err(CatenaError::NotFound) => {
+                    asked.answers.gone.insert(id, before);
+                }
                 answer => {
                     let found = asked.got(answer);
-                    let listed = asked.answers.agreements.as_mut();
-                    listed.zip(found).map(|(it, found)| it.items.push(found.value));
+                    if let Some((listed, found)) = asked.answers.agreements.as_mut().zip(found) {
+                        listed.items.push(found.value);
+                    }
                 }
             }
         }
@@ -132,14 +144,49 @@ impl Reconciler {
             if asked.is_hopeless() {
                 return;
             }
+            let before = Instant::from(now() - LEEWAY);
             match calls.connection(&id).await {
-                Err(CatenaError::NotFound) => asked.gone(id, &calls),
+                Err(CatenaError::NotFound) => {
+                    asked.answers.gone.insert(id, before);
+                }
                 answer => {
                     let found = asked.got(answer);
-                    let listed = asked.answers.connections.as_mut();
-                    listed.zip(found).map(|(it, found)| it.items.push(found.value));
+                    if let Some((listed, found)) = asked.answers.connections.as_mut().zip(found) {
+                        listed.items.push(found.value);
+                    }
                 }
             }
         }
     }
 }
+
+/// All of a list.
+pub(crate) fn listed_of<T>(answer: Answer<Collected<T>>) -> Listed<T> {
+    listed(answer.value.items, answer.observed)
+}
+
+/// A plain array.
+pub(crate) fn array<T>(answer: Answer<Vec<T>>) -> Listed<T> {
+    listed(answer.value, answer.observed)
+}
+
+/// Invitations without what opens them.
+pub(crate) fn invitations(answer: Answer<Collected<InvitationRead>>) -> Listed<Invitation> {
+    let items = answer.value.items.into_iter().map(|it| it.invitation);
+    listed(items.collect(), answer.observed)
+}
+
+pub(crate) fn listed<T>(items: Vec<T>, observed: Observed) -> Listed<T> {
+    Listed {
+        items,
+        observed: observed.at(),
+        latest: observed.latest(),
+    }
+}
+
+/// For all questions about one fleet.
+pub(crate) const TIME_FOR_ALL: Duration = Duration::from_secs(20);
+/// Items of one fleet: far more than it has.
+const MOST: usize = 300;
+/// What our clock may be ahead of Catena's, where an answer doesn't tell.
+pub(crate) const LEEWAY: Duration = Duration::from_secs(1);

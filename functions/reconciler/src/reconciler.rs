@@ -93,7 +93,12 @@ impl Reconciler {
         let mut messages: BTreeMap<Task, Vec<String>> = BTreeMap::new();
         let mut failed = Vec::new();
         for message in batch.records {
-            let SqsMessage { message_id: Some(id), body, .. } = message else {
+            let SqsMessage {
+                message_id: Some(id),
+                body,
+                ..
+            } = message
+            else {
                 continue;
             };
             match Task::read(body.as_deref().unwrap_or_default()) {
@@ -120,7 +125,12 @@ impl Reconciler {
     }
 
     /// Works off tasks; returns those that couldn't be.
-    async fn undone(&self, tasks: Vec<Task>, now: Clock, deadline: tokio::time::Instant) -> Vec<Task> {
+    async fn undone(
+        &self,
+        tasks: Vec<Task>,
+        now: Clock,
+        deadline: tokio::time::Instant,
+    ) -> Vec<Task> {
         let shared = self.table.shared().await;
         let fleets = tasks.iter().filter_map(|task| match task {
             Task::Fleet(fleet) => FleetRef::parse(fleet),
@@ -134,7 +144,11 @@ impl Reconciler {
         let (shared, mut records) = match (shared, found) {
             (Ok(shared), Ok(found)) => (shared, found.records),
             (Err(error), _) | (_, Err(error)) => {
-                warn!(outcome = "tasks-retried", cause = describe(&error), "tasks come again");
+                warn!(
+                    outcome = "tasks-retried",
+                    cause = describe(&error),
+                    "tasks come again"
+                );
                 return tasks;
             }
         };
@@ -165,17 +179,28 @@ impl Reconciler {
         });
         // Collected first, so that the closures' borrows end.
         let works: Vec<_> = works.collect();
-        let done: Vec<_> = stream::iter(works).buffer_unordered(AT_ONCE).collect().await;
+        let done: Vec<_> = stream::iter(works)
+            .buffer_unordered(AT_ONCE)
+            .collect()
+            .await;
         let mut undone = Vec::new();
         for done in done {
             match done {
                 Ok(Ok(())) => {}
                 Ok(Err((task, error))) => {
-                    warn!(outcome = "task-retried", ?task, cause = describe(&error), "a task comes again");
+                    warn!(
+                        outcome = "task-retried",
+                        ?task,
+                        cause = describe(&error),
+                        "a task comes again"
+                    );
                     undone.push(task);
                 }
                 // Its lease ends, and the next sweep finds it.
-                Err(_elapsed) => warn!(outcome = "task-cut-off", "a task was cut off by the deadline"),
+                Err(_elapsed) => warn!(
+                    outcome = "task-cut-off",
+                    "a task was cut off by the deadline"
+                ),
             }
         }
         undone
@@ -202,10 +227,21 @@ impl Reconciler {
     /// Leaves Catena alone for as long as it asks to be left, whoever looks.
     pub(crate) async fn pause(&self, retry_after: Option<Duration>, now: Timestamp) -> Timestamp {
         let asked = retry_after.unwrap_or(PAUSE).as_millis();
-        let until = now.plus(i64::try_from(asked).unwrap_or(i64::MAX).min(LONGEST_PAUSE_MS));
-        warn!(outcome = "rate-limited", pause.seconds = (until.0 - now.0) / 1000, "Catena asks to be left alone for a while");
+        let until = now.plus(
+            i64::try_from(asked)
+                .unwrap_or(i64::MAX)
+                .min(LONGEST_PAUSE_MS),
+        );
+        warn!(
+            outcome = "rate-limited",
+            pause.seconds = (until.0 - now.0) / 1000,
+            "Catena asks to be left alone for a while"
+        );
         if let Err(error) = self.table.pause_until(until).await {
-            warn!(cause = describe(&error), "others don't know that Catena asks to be left alone");
+            warn!(
+                cause = describe(&error),
+                "others don't know that Catena asks to be left alone"
+            );
         }
         until
     }

@@ -211,11 +211,12 @@ fn the_fixture_holds_every_field_and_every_value() {
 
 /// A record in which every field and every value occurs.
 fn everything() -> Record {
-    let mut news = Vec::new();
-    news.push((0, Fact::Name("Ünal \"Trucking\" 🚚".to_owned())));
-    news.push((0, Fact::CatenaFleet("fleet-1".to_owned())));
-    news.push((4, Fact::RequestsRefused(false)));
-    news.push((4, Fact::Regulatory(number(Some("DOT"), "1234567"))));
+    let mut news = vec![
+        (0, Fact::Name("Ünal \"Trucking\" 🚚".to_owned())),
+        (0, Fact::CatenaFleet("fleet-1".to_owned())),
+        (4, Fact::RequestsRefused(false)),
+        (4, Fact::Regulatory(number(Some("DOT"), "1234567"))),
+    ];
     news.extend(invitations());
     news.extend(agreements());
     news.extend(connections());

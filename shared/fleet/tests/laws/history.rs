@@ -298,7 +298,7 @@ impl<'a> World<'a> {
             self.tell_invitation(fleet, InvitationFact::Created);
         }
         if self.rng.u8(..4) == 0 {
-            let invited_as = number(&mut self.rng);
+            let invited_as = number(self.rng);
             self.tell_invitation(fleet, InvitationFact::InvitedAs(invited_as));
         }
         self.tell_invitation(fleet, InvitationFact::Decision(Decision::Open));
@@ -317,7 +317,7 @@ impl<'a> World<'a> {
             10 => InvitationFact::Decision(Decision::Expired),
             11 => InvitationFact::Decision(Decision::Declined(None)),
             12 => InvitationFact::Decision(Decision::Declined(Some("too dear".to_owned()))),
-            13 => InvitationFact::InvitedAs(number(&mut self.rng)),
+            13 => InvitationFact::InvitedAs(number(self.rng)),
             _ => InvitationFact::Decision(Decision::Deleted),
         };
         self.tell_invitation(fleet, was);
@@ -505,7 +505,7 @@ impl<'a> World<'a> {
         let fact = match self.rng.u8(..8) {
             0 => Fact::Name(["Ünal Trucking", "Unal \"Trucking\"\n"][self.rng.usize(..2)].into()),
             1 => Fact::CatenaFleet(["fleet-1", "fleet-2"][self.rng.usize(..2)].to_owned()),
-            2..=3 => Fact::Regulatory(number(&mut self.rng)),
+            2..=3 => Fact::Regulatory(number(self.rng)),
             _ => Fact::RequestsRefused(self.rng.bool()),
         };
         self.tell(fleet, fact);

@@ -10,7 +10,7 @@ use fleet::{
 };
 
 use crate::{
-    history::{DAY, History, Step},
+    history::{History, Step},
     oracle,
     runner::{Verdict, holds},
     shell::{self, arriving, bytes, concerning, lived, lived_until, taken_in},
