@@ -17,6 +17,7 @@
 mod batch;
 mod due;
 mod history;
+mod image;
 mod invitation;
 mod key;
 mod parked;
@@ -27,6 +28,7 @@ mod records;
 pub use batch::Found;
 pub use due::{DueItem, SHARDS, timestamp};
 pub use history::{Decided, HistoryCursor, HistoryDays, HistoryEntry, HistoryPage};
+pub use image::RecordChange;
 pub use invitation::{LINKED, Lease, Link, OpenPart, Returning, SHOWN, Sealed, StoredInvitation};
 pub use key::{Key, KeyChange, KeyRecord};
 pub use parked::Parked;

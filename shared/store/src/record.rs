@@ -4,7 +4,7 @@ use aws_sdk_dynamodb::{
     error::{ProvideErrorMetadata, SdkError},
     types::AttributeValue,
 };
-use fleet::{Decisions, Due, Facts, FleetRef, Record, SCHEMA, Standing};
+use fleet::{Decisions, Due, Facts, FleetRef, Record, SCHEMA, Standing, Timestamp};
 
 use crate::{
     StoreError, Table,
@@ -23,6 +23,8 @@ pub struct StoredRecord {
     pub version: u64,
     /// To be looked at for a reason that doesn't follow from the record.
     pub look: Option<Due>,
+    /// When this version was written, by its writer's clock; `None` in those that older programs wrote.
+    pub written_at: Option<Timestamp>,
 }
 
 /// What became of a write on a condition.
@@ -55,6 +57,7 @@ impl StoredRecord {
             record: Record::default(),
             version: 0,
             look: None,
+            written_at: None,
         }
     }
 
@@ -69,11 +72,12 @@ impl StoredRecord {
 }
 
 impl Table {
-    /// Writes a record if its version is still `stored.version`; the written one has the next. Returns its size in bytes.
+    /// Writes a record at `now` if its version is still `stored.version`; the written one has the next. Returns its size in bytes.
     pub async fn commit(
         &self,
         stored: &StoredRecord,
         standing: &Standing,
+        now: Timestamp,
     ) -> Result<Commit<usize>, StoreError> {
         let pk = pk(&stored.fleet);
         let unwritable = |error: serde_json::Error| damaged(&key(&pk, RECORD), error.to_string());
@@ -95,6 +99,7 @@ impl Table {
             .item("schema", number(u64::from(SCHEMA)))
             .item("version", number(stored.version + 1))
             .item("stage", text(standing.stage.as_str()))
+            .item(WRITTEN_AT, AttributeValue::N(now.0.to_string()))
             .item("facts", AttributeValue::S(facts));
         if !stored.record.decisions.is_empty() {
             put = put.item("decisions", AttributeValue::S(decisions));
@@ -171,6 +176,10 @@ pub(crate) fn read(fleet: FleetRef, item: &Item) -> Result<StoredRecord, StoreEr
         },
         version: number(item, "version")?,
         look: look.map_err(unreadable("look"))?,
+        written_at: match item.get(WRITTEN_AT) {
+            Some(_) => number(item, WRITTEN_AT).map(Timestamp).map(Some)?,
+            None => None,
+        },
     })
 }
 
@@ -184,3 +193,5 @@ pub(crate) fn fleet_of(pk: &str) -> Option<FleetRef> {
 }
 
 pub(crate) const RECORD: &str = "RECORD";
+/// In milliseconds since 1970.
+pub(crate) const WRITTEN_AT: &str = "written_at";

@@ -166,8 +166,9 @@ impl Records<'_> {
                 remembered = true;
             }
             let standing = stored.record.standing(self.policy, now);
-            if let Commit::Written(_) = self.table.commit(&stored, &standing).await? {
+            if let Commit::Written(_) = self.table.commit(&stored, &standing, now).await? {
                 stored.version += 1;
+                stored.written_at = Some(now);
                 return Ok(Some(stored));
             }
         }
@@ -196,8 +197,9 @@ impl Records<'_> {
                 self.remember(vec![(fleet, &draft.entries)]).await?;
                 remembered = true;
             }
-            let committed = self.table.commit(&draft.stored, &draft.standing).await?;
-            if let Commit::Written(bytes) = committed {
+            let (stored, standing) = (&draft.stored, &draft.standing);
+            let committed = self.table.commit(stored, standing, self.timestamp());
+            if let Commit::Written(bytes) = committed.await? {
                 if bytes > LARGE {
                     warn!(fleet.ref = %fleet, record.bytes = bytes, outcome = "large-record", "fleet {fleet}: its record has {bytes} bytes");
                 }

@@ -158,13 +158,13 @@ async fn what_is_due_is_found_by_time_and_what_is_not_is_in_no_index() {
             });
         }
         let standing = stored.record.standing(&Policy::default(), timestamp);
-        written(table.commit(&stored, &standing).await.unwrap());
+        written(table.commit(&stored, &standing, timestamp).await.unwrap());
     }
     let mut later = StoredRecord::new(fleet(99));
     let at = timestamp.plus(3_600_000);
     later.look = Some(Due { at, why: Why::Hint });
     let standing = later.record.standing(&Policy::default(), timestamp);
-    written(table.commit(&later, &standing).await.unwrap());
+    written(table.commit(&later, &standing, timestamp).await.unwrap());
     let key = Key::CatenaFleet("catena-fleet".to_owned());
     let parked = Parked {
         key: key.clone(),
@@ -227,10 +227,10 @@ async fn a_record_that_fits_no_item_is_told_from_a_table_that_is_out_of_reach() 
         fact: name,
     });
     let standing = stored.record.standing(&Policy::default(), Timestamp(2));
-    let error = table.commit(&stored, &standing).await.unwrap_err();
+    let error = table.commit(&stored, &standing, Timestamp(2)).await.unwrap_err();
     assert!(error.is_lasting(), "{error}");
     let stored = StoredRecord::new(fleet(1));
     drop(backend);
-    let error = table.commit(&stored, &standing).await.unwrap_err();
+    let error = table.commit(&stored, &standing, Timestamp(2)).await.unwrap_err();
     assert!(!error.is_lasting(), "{error}");
 }
