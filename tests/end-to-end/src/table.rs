@@ -227,10 +227,16 @@ async fn a_record_that_fits_no_item_is_told_from_a_table_that_is_out_of_reach() 
         fact: name,
     });
     let standing = stored.record.standing(&Policy::default(), Timestamp(2));
-    let error = table.commit(&stored, &standing, Timestamp(2)).await.unwrap_err();
+    let error = table
+        .commit(&stored, &standing, Timestamp(2))
+        .await
+        .unwrap_err();
     assert!(error.is_lasting(), "{error}");
     let stored = StoredRecord::new(fleet(1));
     drop(backend);
-    let error = table.commit(&stored, &standing, Timestamp(2)).await.unwrap_err();
+    let error = table
+        .commit(&stored, &standing, Timestamp(2))
+        .await
+        .unwrap_err();
     assert!(!error.is_lasting(), "{error}");
 }
