@@ -3,15 +3,21 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
-use axum::http::Method;
+use axum::{Router, http::Method, routing::post};
 use fleet::{At, ConnectionState, Fact, FleetRef, Observation};
-use local::{aws::Aws, runtime_api::Function, wire::Fault};
+use local::{
+    aws::Aws,
+    runtime_api::Function,
+    wire::{Fault, Wire},
+};
 use serde_json::{Value, json};
 use simulator::{Envelope, Fleet, events};
 use time::OffsetDateTime;
+use tokio::net::TcpListener;
 
 use crate::{
     backend::{Backend, depth, now, tell},
@@ -279,22 +285,32 @@ async fn a_bus_that_fails_for_a_while_costs_time_and_no_event() {
 
 /// The publisher's binary, with a bus and a queue of its own.
 async fn publisher(backend: &Backend) -> Function {
+    publisher_on(backend, &[]).await
+}
+
+async fn publisher_on(backend: &Backend, more: &[(&str, &str)]) -> Function {
     let bus = json!({ "Name": "bus" });
     let made = backend.aws.event_bridge("CreateEventBus", bus).await;
     made.unwrap();
     let queue = json!({ "QueueName": "publisher-dead-letters" });
     let queue = backend.aws.sqs("CreateQueue", queue).await.unwrap();
-    let settings = [
+    let mut settings = vec![
         ("EVENT_BUS_NAME", "bus"),
         (
             "PUBLISHER_DEAD_LETTER_QUEUE_URL",
             queue["QueueUrl"].as_str().unwrap(),
         ),
-        ("DEADLINE_SECONDS", "2"),
+        ("DEADLINE_SECONDS", "5"),
     ];
-    backend
-        .function_on("publisher", "publisher", &settings)
-        .await
+    // Of two settings of one name the last counts.
+    let lane = backend.wire.lane("publisher").await.unwrap();
+    let lane = Wire::environment(&lane);
+    settings.extend(
+        lane.iter()
+            .map(|(name, value)| (name.as_str(), value.as_str())),
+    );
+    settings.extend(more);
+    backend.function("publisher", &settings).await
 }
 
 /// A fleet's changes as Lambda hands them over: it is connected, and then its connection breaks and is linked again by turns.
@@ -397,6 +413,103 @@ async fn what_is_not_through_comes_again_from_its_first_change_on_and_in_order()
         ids(&got).len(),
         ids(&got).iter().collect::<BTreeSet<_>>().len()
     );
+}
+
+/// A bus that takes some entries of a request and not the others, as EventBridge may and the local one doesn't.
+#[derive(Debug, Default)]
+struct Choosy {
+    calls: usize,
+    /// Details of what it took, in its order.
+    taken: Vec<Value>,
+    /// The version whose stage it calls malformed.
+    malformed: Option<u64>,
+}
+
+impl Choosy {
+    fn put(&mut self, request: &Value) -> Value {
+        self.calls += 1;
+        let entries = request["Entries"].as_array().unwrap();
+        assert!((1..=10).contains(&entries.len()), "{}", entries.len());
+        let mut answers = Vec::new();
+        for (place, entry) in entries.iter().enumerate() {
+            let detail: Value = serde_json::from_str(entry["Detail"].as_str().unwrap()).unwrap();
+            let code = if self.malformed.is_some() && detail["version"].as_u64() == self.malformed {
+                "MalformedDetail"
+            } else if (self.calls + place) % 3 == 0 {
+                "ThrottlingException"
+            } else {
+                assert_eq!(entry["EventBusName"], "bus");
+                self.taken.push(detail);
+                answers.push(json!({ "EventId": "id" }));
+                continue;
+            };
+            answers.push(json!({ "ErrorCode": code, "ErrorMessage": "no" }));
+        }
+        let failed = answers.iter().filter(|it| !it["ErrorCode"].is_null());
+        json!({ "FailedEntryCount": failed.count(), "Entries": answers })
+    }
+
+    /// Listens, and tells where.
+    async fn listen(choosy: &Arc<Mutex<Self>>) -> String {
+        let choosy = Arc::clone(choosy);
+        let put = async move |body: String| {
+            let request = serde_json::from_str(&body).unwrap();
+            choosy.lock().unwrap().put(&request).to_string()
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let router = Router::new().route("/", post(put));
+        tokio::spawn(async { axum::serve(listener, router).await.unwrap() });
+        url
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_request_that_is_taken_in_part_the_rest_is_sent_again_in_order() {
+    let backend = Backend::start().await;
+    let choosy = Arc::default();
+    let url = Choosy::listen(&choosy).await;
+    let function = publisher_on(&backend, &[("AWS_ENDPOINT_URL_EVENTBRIDGE", &url)]).await;
+    let mut records = Vec::new();
+    for name in ["A", "B", "C", "D"] {
+        records.extend(changes(&backend, name, 4).await);
+    }
+    let batch = json!({ "Records": records });
+    let done = json!({ "batchItemFailures": [] });
+    assert_eq!(function.invoke(&batch).await.unwrap(), done);
+    let taken = std::mem::take(&mut choosy.lock().unwrap().taken);
+    for name in ["A", "B", "C", "D"] {
+        let events = taken.iter().filter(|event| event["fleet_ref"] == name);
+        let versions: Vec<_> = events
+            .filter_map(|event| event["version"].as_u64())
+            .collect();
+        assert!(versions.is_sorted(), "{name}: {versions:?}");
+        let distinct: BTreeSet<_> = versions.into_iter().collect();
+        assert_eq!(distinct, (1..=4).collect(), "{name}");
+    }
+    let ids: BTreeSet<_> = taken.iter().map(|event| event["id"].to_string()).collect();
+    assert_eq!(ids.len(), taken.len(), "something was told twice");
+
+    choosy.lock().unwrap().malformed = Some(3);
+    assert_eq!(function.invoke(&batch).await.unwrap(), done);
+    let refused = taken.iter().filter(|event| event["version"] == 3).count();
+    assert_eq!(choosy.lock().unwrap().taken.len(), taken.len() - refused);
+    let ask = json!({ "QueueName": "publisher-dead-letters" });
+    let queue = backend.aws.sqs("GetQueueUrl", ask).await.unwrap();
+    let letters = bodies(&backend.aws, queue["QueueUrl"].as_str().unwrap()).await;
+    let letters: BTreeSet<_> = letters
+        .iter()
+        .map(|letter| {
+            let letter: Value = serde_json::from_str(letter).unwrap();
+            assert_eq!(
+                (&letter["reason"], &letter["version"]),
+                (&json!("refused"), &json!(3))
+            );
+            letter["pk"].as_str().unwrap().to_owned()
+        })
+        .collect();
+    let expected = ["A", "B", "C", "D"].map(|name| format!("FLEET#{name}"));
+    assert_eq!(letters, BTreeSet::from(expected));
 }
 
 /// What a newer program wrote waits for that program; what was before it is told.
