@@ -435,7 +435,7 @@ impl Choosy {
             let detail: Value = serde_json::from_str(entry["Detail"].as_str().unwrap()).unwrap();
             let code = if self.malformed.is_some() && detail["version"].as_u64() == self.malformed {
                 "MalformedDetail"
-            } else if (self.calls + place) % 3 == 0 {
+            } else if (self.calls + place).is_multiple_of(3) {
                 "ThrottlingException"
             } else {
                 assert_eq!(entry["EventBusName"], "bus");

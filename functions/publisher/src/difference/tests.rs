@@ -365,6 +365,33 @@ fn no_event_is_larger_than_the_bus_takes_however_many_connections_there_are() {
     }
 }
 
+/// What made-up histories lead to is what the README's table names.
+#[test]
+fn every_event_is_documented_and_happens() {
+    let readme = include_str!("../../../../README.md");
+    let (_, table) = readme.split_once("| `detail-type` |").unwrap();
+    let (table, _) = table.split_once("\n\n").unwrap();
+    let rows = table
+        .lines()
+        .skip(2)
+        .filter_map(|row| row.split('`').nth(1));
+    let documented: BTreeSet<&str> = rows.collect();
+    let mut happened = BTreeSet::new();
+    for versions in histories() {
+        for version in 1..versions.0.len() {
+            happened.extend(
+                names(&versions.told(version))
+                    .iter()
+                    .map(|it| it.to_string()),
+            );
+        }
+    }
+    assert!(
+        happened.iter().eq(&documented),
+        "{happened:?} {documented:?}"
+    );
+}
+
 /// The events of all versions add up: what one ends with, the next begins with, and the last is how the record stood when it was
 /// last written.
 #[test]
