@@ -101,7 +101,8 @@ impl Processor {
         let deadline = tokio::time::Instant::now() + self.settings.deadline;
         let mut batches = batches(&messages);
         while let Some(batch) = batches.pop_front() {
-            let process = self.process(&messages, &batch, &mut progress, now);
+            // Boxed, because the compiler gives up on futures that are nested deeper.
+            let process = Box::pin(self.process(&messages, &batch, &mut progress, now));
             let process = tokio::time::timeout_at(deadline, process);
             let unfinished = match guarded_async(process).await {
                 Ok(Ok(Ok(()))) => continue,

@@ -49,6 +49,12 @@ impl Aws {
             .await
     }
 
+    /// Calls EventBridge, e.g. `event_bridge("PutRule", json!({"Name": …}))`.
+    pub async fn event_bridge(&self, action: &str, input: Value) -> Result<Value> {
+        self.json("events", &format!("AWSEvents.{action}"), input)
+            .await
+    }
+
     /// Calls Secrets Manager, e.g. `secrets_manager("PutSecretValue", json!({"SecretId": …}))`.
     pub async fn secrets_manager(&self, action: &str, input: Value) -> Result<Value> {
         let target = format!("secretsmanager.{action}");

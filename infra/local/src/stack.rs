@@ -316,6 +316,7 @@ impl Stack {
             "policy": policy,
             "events_queue_url": self.deployment.output("EventsQueueUrl")?,
             "events_dlq_url": self.deployment.output("EventsDeadLetterQueueUrl")?,
+            "event_bus_name": self.deployment.output("EventBusName")?,
             "keyring_secret_id": self.deployment.output("KeyringSecretId")?,
             "signing_key": self.signing_key,
             "functions": functions,

@@ -372,7 +372,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 /// The services that functions call, as the SDK's environment variables name them.
-const SERVICES: &[&str] = &["DYNAMODB", "SECRETS_MANAGER", "SQS"];
+const SERVICES: &[&str] = &["DYNAMODB", "EVENTBRIDGE", "SECRETS_MANAGER", "SQS"];
 
 #[cfg(test)]
 mod tests {

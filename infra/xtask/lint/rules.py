@@ -16,7 +16,7 @@ from findings import Finding, report
 Resources = dict[str, dict]
 
 # What README.md promises, in seconds. Catena hangs up on webhook-ingest after 3.
-TIMEOUTS = {"webhook-ingest": 3, "event-processor": 30, "partner-api": 29, "redirect": 10, "link-opener": 29}
+TIMEOUTS = {"webhook-ingest": 3, "event-processor": 30, "partner-api": 29, "redirect": 10, "link-opener": 29, "publisher": 30}
 
 # Routes that are open to the internet on purpose, and what proves who calls instead. Every other route asks for IAM.
 OPEN_ROUTES = {
@@ -50,6 +50,11 @@ SECRET_READERS = {
 
 # Functions that only read the table, and the attributes that each may read. `secret` opens a fleet's tokens at Catena.
 READERS = {"redirect": {"pk", "sk", "schema", "version", "facts", "decisions", "look", "fleet_ref", "invitation"}}
+
+# What a stream of a table may hand to a function (a filter's pattern), and to which. Other items hold what opens invitations.
+STREAM_FILTERS = {"publisher": {"dynamodb": {"Keys": {"sk": {"S": ["RECORD"]}}}}}
+# A stream forgets its records after so long (AWS).
+STREAM_SECONDS = 24 * 60 * 60
 
 # What an access log may hold. Paths and query strings carry tokens or what strangers write.
 ACCESS_LOG_VARIABLES = {
@@ -96,6 +101,41 @@ def visibility_outlasts_the_consumer(resources: Resources) -> Iterator[Finding]:
                 "FunctionResponseTypes",
                 "must be [ReportBatchItemFailures], or one failed message repeats its whole batch, or is lost",
             )
+
+
+def streams_are_read_to_the_end(resources: Resources) -> Iterator[Finding]:
+    for mapping, properties in of_type(resources, "AWS::Lambda::EventSourceMapping"):
+        source = properties.get("EventSourceArn")
+        if not (isinstance(source, dict) and source.get("Fn::GetAtt", ["", ""])[1] == "StreamArn"):
+            continue
+        package = binary(resources.get(target(properties.get("FunctionName")), {}))
+        filters = properties.get("FilterCriteria", {}).get("Filters", [])
+        try:
+            patterns = [json.loads(filter["Pattern"]) for filter in filters]
+        except (KeyError, TypeError, ValueError):
+            patterns = []
+        if package not in STREAM_FILTERS or patterns != [STREAM_FILTERS[package]]:
+            yield Finding(
+                mapping,
+                "FilterCriteria",
+                f"must hand {package} records alone, as {Path(__file__).name} spells it out: other items hold what opens invitations",
+            )
+        if properties.get("StartingPosition") != "TRIM_HORIZON":
+            yield Finding(mapping, "StartingPosition", "must be TRIM_HORIZON, or changes from before the mapping are never told")
+        if properties.get("FunctionResponseTypes") != ["ReportBatchItemFailures"]:
+            yield Finding(mapping, "FunctionResponseTypes", "must be [ReportBatchItemFailures], or what the function gives back is lost")
+        if properties.get("MaximumRetryAttempts") != -1:
+            yield Finding(mapping, "MaximumRetryAttempts", "must be -1: a failure of some minutes would use up any number")
+        age = properties.get("MaximumRecordAgeInSeconds", -1)
+        if not (isinstance(age, int) and STREAM_SECONDS / 2 <= age < STREAM_SECONDS):
+            yield Finding(
+                mapping,
+                "MaximumRecordAgeInSeconds",
+                f"{age} must be a little less than {STREAM_SECONDS}, when the stream forgets: later nothing is put aside, much sooner too much is",
+            )
+        dead_letters = target(properties.get("DestinationConfig", {}).get("OnFailure", {}).get("Destination"))
+        if resources.get(dead_letters, {}).get("Type") != "AWS::SQS::Queue":
+            yield Finding(mapping, "DestinationConfig", "must name a queue of this template, or changes that can't be told vanish with the stream")
 
 
 def timeouts_are_as_documented(resources: Resources) -> Iterator[Finding]:
@@ -286,6 +326,7 @@ def two_stacks_fit_in_an_account(resources: Resources) -> Iterator[Finding]:
 
 RULES = [
     visibility_outlasts_the_consumer,
+    streams_are_read_to_the_end,
     timeouts_are_as_documented,
     every_function_is_deployed,
     queues_keep_and_encrypt,

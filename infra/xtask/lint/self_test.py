@@ -45,6 +45,12 @@ READS_PAGES = """              - Sid: ReadWhatPagesShow
                 Action: dynamodb:BatchGetItem
 """
 
+STREAM_FILTER = """      FilterCriteria:
+        Filters:
+          - Pattern: '{"dynamodb":{"Keys":{"sk":{"S":["RECORD"]}}}}'
+"""
+STREAM_ANSWER = "      FunctionResponseTypes: [ReportBatchItemFailures]\n      BisectBatch"
+
 MISTAKES = [
     Mistake("wrong property of a function", "translate", "      Timeout: 30\n", "      TimeOut: 30\n", "TimeOut"),
     Mistake("wrong !GetAtt in a function", "cfn-lint", "!GetAtt EventProcessorRole.Arn", "!GetAtt EventProcessorRole.ARN", "'ARN' is not one of"),
@@ -54,6 +60,14 @@ MISTAKES = [
     Mistake("visibility below the time-out", "cfn-lint", "VisibilityTimeout: 180", "VisibilityTimeout: 29", "timeout (29) is less than"),
     Mistake("visibility below 6 times the time-out", "rules", "VisibilityTimeout: 180", "VisibilityTimeout: 179", "EventsQueue.VisibilityTimeout: 179 s is less than 6 times"),
     Mistake("no partial failures", "rules", "      FunctionResponseTypes: [ReportBatchItemFailures]\n", "", "EventProcessorMapping.FunctionResponseTypes"),
+    Mistake("stream without a filter", "rules", STREAM_FILTER, "", "PublisherMapping.FilterCriteria: must hand publisher records alone"),
+    Mistake("filter that lets invitations through", "rules", '{"S":["RECORD"]}', '{"S":["RECORD","INVITATION"]}', "PublisherMapping.FilterCriteria: must hand publisher records alone"),
+    Mistake("one filter too many", "rules", STREAM_FILTER, STREAM_FILTER + """          - Pattern: '{"eventName":["INSERT"]}'\n""", "PublisherMapping.FilterCriteria: must hand publisher records alone"),
+    Mistake("stream without partial failures", "rules", STREAM_ANSWER, "      BisectBatch", "PublisherMapping.FunctionResponseTypes"),
+    Mistake("stream read from now on", "rules", "StartingPosition: TRIM_HORIZON", "StartingPosition: LATEST", "PublisherMapping.StartingPosition"),
+    Mistake("stream whose retries end", "rules", "MaximumRetryAttempts: -1", "MaximumRetryAttempts: 10", "PublisherMapping.MaximumRetryAttempts"),
+    Mistake("stream that forgets first", "rules", "MaximumRecordAgeInSeconds: 82800", "MaximumRecordAgeInSeconds: 86400", "PublisherMapping.MaximumRecordAgeInSeconds: 86400"),
+    Mistake("stream without dead letters", "rules", "        OnFailure:\n", "        OnSuccess:\n", "PublisherMapping.DestinationConfig"),
     Mistake("undocumented time-out", "rules", "      Timeout: 3\n", "      Timeout: 4\n", "WebhookIngestFunction.Timeout: 4 s, but README.md"),
     Mistake("misspelt binary", "rules", "Binary: event-processor", "Binary: event-procesor", "functions/event-procesor doesn't exist"),
     Mistake("short retention", "rules", "MessageRetentionPeriod: 1209600", "MessageRetentionPeriod: 345600", "345600 s is less than 14 days"),

@@ -2,7 +2,7 @@
 //! `template.yaml`. Only Catena is simulated.
 //!
 //! `answers`, `keys`, `batches` and `returns` run one binary by hand, `links` three, `table` none and `cli` the operator's; `stack` and
-//! `partner` deploy everything, and so does `journeys`, which looks at it in a browser. `catena` calls the simulator by the client of
+//! `partner` deploy everything, `bus` does both, and so does `journeys`, which looks at it in a browser. `catena` calls the simulator by the client of
 //! Catena's API, `openapi` the partner API by its document; `orders` and `translations` need nothing, `cost` the local DynamoDB.
 //! `drills` are short here and long by `cargo xtask drill`.
 
@@ -11,6 +11,7 @@
 mod answers;
 mod backend;
 mod batches;
+mod bus;
 mod catena;
 mod cli;
 mod cost;

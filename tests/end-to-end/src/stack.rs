@@ -203,9 +203,13 @@ async fn shuffled_and_repeated_events_give_the_oracles_records_and_leak_nothing(
     assert_nothing_secret_rests(&running, &fleets).await;
 }
 
-/// Some actions of a role are called by Lambda itself: polling the queue and writing logs.
+/// Some actions of a role are called by Lambda itself: polling the queue, reading the stream and writing logs.
 pub(crate) fn assert_roles_allow_what_is_called_and_no_more(stack: &Stack, roles: &[(&str, &str)]) {
     let lambda = [
+        "dynamodb:DescribeStream",
+        "dynamodb:GetRecords",
+        "dynamodb:GetShardIterator",
+        "dynamodb:ListStreams",
         "logs:CreateLogStream",
         "logs:PutLogEvents",
         "sqs:DeleteMessage",

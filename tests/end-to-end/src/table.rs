@@ -109,6 +109,7 @@ async fn a_history_that_was_written_twice_is_read_once_in_the_order_of_events() 
         received: Timestamp(millis),
         news: vec![accepted(millis)],
         decided: None,
+        passed: Vec::new(),
     };
     let now = OffsetDateTime::now_utc();
     let fleet = fleet(1);
@@ -158,18 +159,29 @@ async fn what_is_due_is_found_by_time_and_what_is_not_is_in_no_index() {
             });
         }
         let standing = stored.record.standing(&Policy::default(), timestamp);
-        written(table.commit(&stored, &standing, timestamp).await.unwrap());
+        written(
+            table
+                .commit(&stored, &standing, Some(timestamp), timestamp)
+                .await
+                .unwrap(),
+        );
     }
     let mut later = StoredRecord::new(fleet(99));
     let at = timestamp.plus(3_600_000);
     later.look = Some(Due { at, why: Why::Hint });
     let standing = later.record.standing(&Policy::default(), timestamp);
-    written(table.commit(&later, &standing, timestamp).await.unwrap());
+    written(
+        table
+            .commit(&later, &standing, Some(timestamp), timestamp)
+            .await
+            .unwrap(),
+    );
     let key = Key::CatenaFleet("catena-fleet".to_owned());
     let parked = Parked {
         key: key.clone(),
         digest: "digest".to_owned(),
         body: "{}".to_owned(),
+        since: None,
     };
     table.park(&parked, now).await.unwrap();
 
@@ -187,7 +199,10 @@ async fn what_is_due_is_found_by_time_and_what_is_not_is_in_no_index() {
     let with_parked = due(now + Duration::from_secs(16 * 60)).await;
     assert_eq!(
         with_parked.difference(&odd).collect::<Vec<_>>(),
-        [&DueItem::Parked(key)]
+        [&DueItem::Parked {
+            key,
+            digest: "digest".to_owned()
+        }]
     );
     assert!(
         due(now + Duration::from_secs(3601))
@@ -227,10 +242,16 @@ async fn a_record_that_fits_no_item_is_told_from_a_table_that_is_out_of_reach() 
         fact: name,
     });
     let standing = stored.record.standing(&Policy::default(), Timestamp(2));
-    let error = table.commit(&stored, &standing, Timestamp(2)).await.unwrap_err();
+    let error = table
+        .commit(&stored, &standing, None, Timestamp(2))
+        .await
+        .unwrap_err();
     assert!(error.is_lasting(), "{error}");
     let stored = StoredRecord::new(fleet(1));
     drop(backend);
-    let error = table.commit(&stored, &standing, Timestamp(2)).await.unwrap_err();
+    let error = table
+        .commit(&stored, &standing, None, Timestamp(2))
+        .await
+        .unwrap_err();
     assert!(!error.is_lasting(), "{error}");
 }
