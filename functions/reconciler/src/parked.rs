@@ -28,7 +28,7 @@ impl Reconciler {
             Ok(owners) => owners,
             Err(Unresolved::Undone(error)) => return Err(error),
             Err(Unresolved::Catena(failure)) => {
-                warn!(outcome = "parked-unresolved", key = key_name, parked.age_seconds = age_seconds, parked.count = count, cause = %failure, "parked events wait: Catena doesn't tell whose they are");
+                warn!(outcome = "parked-unresolved", key = key_name, parked_age_seconds = age_seconds, parked_count = count, cause = %failure, "parked events wait: Catena doesn't tell whose they are");
                 if let CatenaError::RateLimited { retry_after } = failure {
                     self.pause(retry_after, at).await;
                 }
@@ -57,7 +57,7 @@ impl Reconciler {
         }
         match owners.first() {
             Some(fleet) => {
-                info!(fleet.ref = %fleet, outcome = "parked-resolved", key = key_name, parked.age_seconds = age_seconds, parked.count = count, "fleet {fleet}: parked events are its own");
+                info!(fleet.ref = %fleet, outcome = "parked-resolved", key = key_name, parked_age_seconds = age_seconds, parked_count = count, "fleet {fleet}: parked events are its own");
                 Ok(())
             }
             None => {
@@ -69,8 +69,8 @@ impl Reconciler {
                 warn!(
                     outcome = "parked-unresolved",
                     key = key_name,
-                    parked.age_seconds = age_seconds,
-                    parked.count = count,
+                    parked_age_seconds = age_seconds,
+                    parked_count = count,
                     "parked events wait: Catena doesn't know whose they are"
                 );
                 self.put_off(&waiting, at.plus(wait)).await

@@ -315,6 +315,7 @@ impl Stack {
             "table_name": self.table()?,
             "policy": policy,
             "events_queue_url": self.deployment.output("EventsQueueUrl")?,
+            "tasks_queue_url": self.deployment.output("TasksQueueUrl")?,
             "events_dlq_url": self.deployment.output("EventsDeadLetterQueueUrl")?,
             "event_bus_name": self.deployment.output("EventBusName")?,
             "keyring_secret_id": self.deployment.output("KeyringSecretId")?,

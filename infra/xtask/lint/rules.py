@@ -16,7 +16,7 @@ from findings import Finding, report
 Resources = dict[str, dict]
 
 # What README.md promises, in seconds. Catena hangs up on webhook-ingest after 3.
-TIMEOUTS = {"webhook-ingest": 3, "event-processor": 30, "partner-api": 29, "redirect": 10, "link-opener": 29, "publisher": 30}
+TIMEOUTS = {"webhook-ingest": 3, "event-processor": 30, "partner-api": 29, "redirect": 10, "link-opener": 29, "reconciler": 90, "publisher": 30}
 
 # Routes that are open to the internet on purpose, and what proves who calls instead. Every other route asks for IAM.
 OPEN_ROUTES = {
@@ -43,7 +43,7 @@ THROTTLES = ("ThrottlingBurstLimit", "ThrottlingRateLimit")
 # Who may read the secrets that open something at Catena or prove what Catena says. Functions that anybody may call have no place here,
 # but for link-opener, which calls Catena when a button is pressed.
 SECRET_READERS = {
-    "CatenaSecret": {"partner-api", "link-opener"},
+    "CatenaSecret": {"partner-api", "link-opener", "reconciler"},
     "KeyringSecret": {"webhook-ingest"},
     "ReturnKeySecret": {"partner-api", "redirect", "link-opener"},
 }

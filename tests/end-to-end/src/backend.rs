@@ -34,6 +34,7 @@ pub(crate) struct Backend {
     pub(crate) aws: Aws,
     pub(crate) wire: Wire,
     pub(crate) queue_url: String,
+    pub(crate) tasks_url: String,
     lane: String,
     _ministack: MiniStack,
     _folder: TempDir,
@@ -50,12 +51,14 @@ impl Backend {
         let aws = ministack.aws().unwrap();
         let wire = Wire::new(ministack.url()).unwrap();
         let lane = wire.lane("function").await.unwrap();
-        let made = aws
-            .sqs("CreateQueue", json!({ "QueueName": "events" }))
-            .await
-            .unwrap();
+        let queue = async |name: &str| {
+            let made = aws.sqs("CreateQueue", json!({ "QueueName": name })).await;
+            made.unwrap()["QueueUrl"].as_str().unwrap().to_owned()
+        };
+        let (queue_url, tasks_url) = (queue("events").await, queue("tasks").await);
         let backend = Self {
-            queue_url: made["QueueUrl"].as_str().unwrap().to_owned(),
+            queue_url,
+            tasks_url,
             aws,
             wire,
             lane,
@@ -95,6 +98,7 @@ impl Backend {
         let mut settings: Vec<_> = Wire::environment(&self.lane).into_iter().collect();
         for (name, value) in [
             ("EVENTS_QUEUE_URL", self.queue_url.as_str()),
+            ("TASKS_QUEUE_URL", self.tasks_url.as_str()),
             ("KEYRING_SECRET_ID", SECRET),
             ("RETURN_SECRET_ID", RETURN_SECRET),
             ("TABLE_NAME", TABLE),
@@ -170,6 +174,18 @@ impl Backend {
         ]);
         all.extend(settings);
         self.function_on("link-opener", "link-opener", &all).await
+    }
+
+    /// Starts the reconciler's real binary, on a lane of its own called `reconciler`, against a simulator of Catena.
+    pub(crate) async fn reconciler(&self, catena: &str, settings: &[(&str, &str)]) -> Function {
+        let token_url = format!("{catena}{}", simulator::TOKEN_PATH);
+        let mut all = vec![
+            ("CATENA_API_URL", catena),
+            ("CATENA_TOKEN_URL", &token_url),
+            ("CATENA_SECRET_ID", CATENA_SECRET),
+        ];
+        all.extend(settings);
+        self.function_on("reconciler", "reconciler", &all).await
     }
 
     /// What both functions that fleets meet are told; the template's empty settings are empty here, too.
@@ -285,23 +301,7 @@ impl Backend {
 
     /// The clients of code that runs within a test.
     pub(crate) async fn clients(&self) -> (aws_sdk_dynamodb::Client, aws_sdk_sqs::Client) {
-        let patience = Patience {
-            connect: Duration::from_secs(1),
-            attempt: Duration::from_secs(3),
-            attempts: 3,
-            pause: Duration::from_millis(50),
-        };
-        let aws = startup::aws_config(&Self::env(), patience).await.unwrap();
-        // In a function's process these come from the environment.
-        let [(_, id), (_, secret)] = aws::CREDENTIALS;
-        let credentials = Credentials::new(id, secret, None, None, "the local AWS");
-        let aws = aws
-            .into_builder()
-            .endpoint_url(self.aws.endpoint())
-            .credentials_provider(SharedCredentialsProvider::new(credentials))
-            .build();
-        let dynamodb = aws_sdk_dynamodb::Client::new(&aws);
-        (dynamodb, aws_sdk_sqs::Client::new(&aws))
+        clients(&self.aws).await
     }
 
     /// The table, for code that runs within a test.
@@ -313,6 +313,29 @@ impl Backend {
     pub(crate) fn env() -> startup::Env {
         startup::Env::from_vars([("AWS_REGION".to_owned(), aws::REGION.to_owned())])
     }
+}
+
+/// The clients of a local AWS for code that runs within a test.
+pub(crate) async fn clients(local: &Aws) -> (aws_sdk_dynamodb::Client, aws_sdk_sqs::Client) {
+    let patience = Patience {
+        connect: Duration::from_secs(1),
+        attempt: Duration::from_secs(3),
+        attempts: 3,
+        pause: Duration::from_millis(50),
+    };
+    let aws = startup::aws_config(&Backend::env(), patience)
+        .await
+        .unwrap();
+    // In a function's process these come from the environment.
+    let [(_, id), (_, secret)] = aws::CREDENTIALS;
+    let credentials = Credentials::new(id, secret, None, None, "the local AWS");
+    let aws = aws
+        .into_builder()
+        .endpoint_url(local.endpoint())
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .build();
+    let dynamodb = aws_sdk_dynamodb::Client::new(&aws);
+    (dynamodb, aws_sdk_sqs::Client::new(&aws))
 }
 
 /// Folds observations into a fleet's record, as an answer of Catena's would.

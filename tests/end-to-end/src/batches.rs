@@ -9,7 +9,7 @@ use fleet::{
     Stage, Timestamp,
 };
 use local::{runtime_api::Function, wire::Fault};
-use queue::{EventsQueue, LONGEST_TOLD, Message, Told};
+use queue::{EventsQueue, LONGEST_TOLD, Message, TasksQueue, Told};
 use serde_json::{Value, json};
 use simulator::{Envelope, Fleet, events};
 use store::Table;
@@ -996,7 +996,8 @@ async fn processor(backend: &Backend) -> Processor {
     let (dynamodb, sqs) = backend.clients().await;
     Processor::new(
         Table::new(dynamodb, TABLE),
-        EventsQueue::new(sqs, &backend.queue_url),
+        EventsQueue::new(sqs.clone(), &backend.queue_url),
+        TasksQueue::new(sqs, &backend.tasks_url),
         Settings::read(&Backend::env()).unwrap(),
     )
 }

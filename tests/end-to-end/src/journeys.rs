@@ -11,22 +11,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aws_sdk_dynamodb::config::{Credentials, SharedCredentialsProvider};
 use axum::http::Method;
 use browser::{Browser, Error, Options, Tab};
 use fleet::{
     At, Claim, Fact, FleetRef, IntegrationRequest, Observation, Policy, Register, Timestamp,
 };
 use futures_util::future::join_all;
-use local::{aws, signed::Signed, wire::Fault};
+use local::{signed::Signed, wire::Fault};
 use serde_json::json;
 use simulator::{ApiFault, ApiFaultKind, Faults, Outcome, events};
-use startup::Patience;
 use store::{HistoryDays, Records, Share, Table};
 use time::OffsetDateTime;
 use tokio::sync::Barrier;
 
-use crate::{backend::Backend, stack::Running};
+use crate::stack::Running;
 
 /// A fleet's way to an end that its manager can meet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -282,7 +280,7 @@ impl Way {
         }
         Some(Self {
             partner: running.partner(),
-            table: table(&running).await,
+            table: running.table().await,
             running,
             browser,
             seen: Mutex::default(),
@@ -504,7 +502,7 @@ impl Way {
             answered: true,
         };
         records.take_in_one(&fleet, share).await.unwrap();
-        let ends = now + Duration::from_secs(policy.provisional_days as u64 * 24 * 60 * 60);
+        let ends = now + Duration::from_millis(policy.provisional_days.millis() as u64);
         let (date, hour, minute) = (ends.date(), ends.hour(), ends.minute());
         format!("{date}T{hour:02}:{minute:02}Z")
     }
@@ -859,27 +857,6 @@ async fn by_keys_in_another_language(way: &Way) -> Result<(), Error> {
     visit.until(Shown::Requested).await?;
     visit.picture("requested").await?;
     Ok(())
-}
-
-async fn table(running: &Running) -> Table {
-    let patience = Patience {
-        connect: Duration::from_secs(1),
-        attempt: Duration::from_secs(3),
-        attempts: 3,
-        pause: Duration::from_millis(50),
-    };
-    let config = startup::aws_config(&Backend::env(), patience)
-        .await
-        .unwrap();
-    let [(_, id), (_, secret)] = aws::CREDENTIALS;
-    let credentials = Credentials::new(id, secret, None, None, "the local AWS");
-    let config = config
-        .into_builder()
-        .endpoint_url(running.stack.aws.endpoint())
-        .credentials_provider(SharedCredentialsProvider::new(credentials))
-        .build();
-    let client = aws_sdk_dynamodb::Client::new(&config);
-    Table::new(client, running.stack.table().unwrap())
 }
 
 /// For anything to happen that should happen, however much the machine has to do.

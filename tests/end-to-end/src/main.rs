@@ -23,6 +23,7 @@ mod openapi;
 mod oracle;
 mod orders;
 mod partner;
+mod reconciling;
 mod returns;
 mod stack;
 mod table;

@@ -12,12 +12,12 @@ use local::{
 };
 use serde_json::{Value, json};
 use simulator::{Envelope, Faults, Fleet, Outcome, Scenario, events};
-use store::HistoryEntry;
+use store::{HistoryEntry, Table};
 use tempfile::TempDir;
 use time::OffsetDateTime;
 
 use crate::{
-    backend::{depth, items, kinds},
+    backend::{clients, depth, items, kinds},
     oracle::oracle,
 };
 
@@ -28,11 +28,21 @@ pub(crate) struct Running {
 }
 
 impl Running {
+    /// One in which nobody asks Catena: most events in tests are made up, and the simulator knows nothing of their fleets.
     pub(crate) async fn start(environment: &[(&str, &str)]) -> Self {
+        let seldom = [("Sweep", "DISABLED"), ("WaitPercent", "10000")];
+        Self::with_parameters(&seldom, environment).await
+    }
+
+    pub(crate) async fn with_parameters(
+        parameters: &[(&str, &str)],
+        environment: &[(&str, &str)],
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         let options = Options {
             folder: folder.path().to_owned(),
+            parameters: parameters.iter().map(owned).collect(),
             environment: environment.iter().map(owned).collect(),
             ..Options::default()
         };
@@ -46,6 +56,14 @@ impl Running {
     /// The partner API, as the partner's platform calls it.
     pub(crate) fn partner(&self) -> Signed {
         Signed::user(self.stack.url(""), &USERS[0]).unwrap()
+    }
+
+    /// The table, for code that runs within a test.
+    pub(crate) async fn table(&self) -> Table {
+        Table::new(
+            clients(&self.stack.aws).await.0,
+            self.stack.table().unwrap(),
+        )
     }
 
     pub(crate) async fn items(&self) -> Vec<Value> {
