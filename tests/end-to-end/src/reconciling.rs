@@ -62,11 +62,15 @@ impl Watched {
     pub(crate) async fn sweep_until(&self, limit: Duration, done: impl AsyncFn() -> bool) {
         let give_up = Instant::now() + limit;
         while !done().await {
-            assert!(
-                Instant::now() < give_up,
-                "it never came to that: {:?}",
-                self.outcomes()
-            );
+            if Instant::now() > give_up {
+                for line in self.running.stack.logs("reconciler") {
+                    println!("{line}");
+                }
+                for item in self.running.items().await {
+                    println!("{item}");
+                }
+                panic!("it never came to that: {:?}", self.outcomes());
+            }
             self.sweep().await;
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
@@ -98,7 +102,7 @@ impl Watched {
             .partner()
             .send(Method::PUT, &path, Some(body))
             .await;
-        assert_eq!(invited.unwrap().status, 200);
+        assert_eq!(invited.unwrap().status, 201);
         self.simulator().accept_invitation(fleet).unwrap();
         self.simulator().idle().await;
         let accepted = async || self.standing(fleet).await.stage == Stage::Accepted;
@@ -247,8 +251,11 @@ async fn fleets_of_which_no_webhook_ever_came_are_imported() {
     }
     let compared = watched.compared().await;
     assert_eq!(
-        (compared["healed"].as_u64(), compared["imported"].as_u64()),
-        (Some(5), Some(5)),
+        (
+            compared["listed"].as_u64() >= Some(15),
+            compared["imported"].as_u64()
+        ),
+        (true, Some(5)),
         "{compared}"
     );
     // Nothing differs any more.
@@ -393,24 +400,25 @@ async fn while_catena_is_down_for_ten_sweeps_nothing_is_granted_and_no_task_is_l
     let fleets: Vec<String> = (0..6).map(|n| format!("DOWN-{n}")).collect();
     for fleet in &fleets {
         watched.accepted(fleet).await;
-        watched.requests(fleet, "prairie-logs");
     }
-    for kind in [
-        ApiFaultKind::Status { status: 503 },
-        ApiFaultKind::CutBefore,
+    simulator.clear_api_calls();
+    for (kind, sweeps) in [
+        (ApiFaultKind::Status { status: 503 }, 5),
+        (ApiFaultKind::CutBefore, 5),
     ] {
+        simulator.clear_api_faults();
         simulator.add_api_fault(ApiFault {
             times: None,
             ..ApiFault::new(kind)
         });
-    }
-    simulator.clear_api_calls();
-    for fleet in &fleets {
-        watched.claim(fleet, Claim::Requested(None)).await;
-    }
-    for _ in 0..10 {
-        watched.sweep().await;
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        for fleet in &fleets {
+            watched.requests(fleet, "prairie-logs");
+            watched.claim(fleet, Claim::Requested(None)).await;
+        }
+        for _ in 0..sweeps {
+            watched.sweep().await;
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
     }
     let calls = simulator.api_calls().len();
     for fleet in &fleets {
@@ -478,14 +486,15 @@ async fn a_rate_limit_is_kept_to_by_all_who_look() {
     watched.sweep_until(Duration::from_secs(240), all).await;
     let report = simulator.rate_report();
     assert!(report.refused > 0, "the limit was never met");
-    // What was on its way when the limit was told may still arrive.
-    let on_its_way = time::Duration::milliseconds(250);
+    // What was on its way when another was told to wait may still arrive, and both of two batches have to be told.
+    let on_its_way = time::Duration::SECOND;
     let early = report
         .early
         .iter()
-        .filter(|it| it.at - it.told_at > on_its_way);
+        .filter(|it| it.at - it.told_at > on_its_way && it.until - it.at > on_its_way / 2);
     let early: Vec<_> = early.collect();
     assert!(early.is_empty(), "{early:#?}");
+    assert!(report.most_in_window <= 6 + 2 * 4, "{report:?}");
     assert_eq!(watched.dead_tasks().await, 0);
     println!(
         "rate limit of 6 calls in 3 s: {} fleets, {} refused, none came early, {} at most in a window",
