@@ -18,13 +18,8 @@ use crate::{
 };
 
 impl Reconciler {
-    /// Looks at a fleet for what it is due for now. While `paused`, dates that passed are told and Catena isn't asked.
-    pub(crate) async fn look(
-        &self,
-        mut stored: StoredRecord,
-        paused: bool,
-        now: Clock,
-    ) -> Result<(), Undone> {
+    /// Looks at a fleet for what it is due for now. While Catena asks to be left alone, dates that passed are told and it isn't asked.
+    pub(crate) async fn look(&self, mut stored: StoredRecord, now: Clock) -> Result<(), Undone> {
         if stored.version == 0 {
             return Ok(());
         }
@@ -44,7 +39,8 @@ impl Reconciler {
             if agenda.now.is_empty() {
                 return self.put_right(&stored, agenda.next, at).await;
             }
-            if paused || !stored.looks.are_free(at) {
+            // The lease of the sweep ends, and then it is due again.
+            if !stored.looks.are_free(at) || self.is_paused(now).await? {
                 return Ok(());
             }
             let until = at.plus(policy.wait(LEASE_MS));

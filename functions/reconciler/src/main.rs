@@ -24,6 +24,8 @@ const PATIENCE_WITH_CATENA: catena_client::Patience = catena_client::Patience {
     attempt: Duration::from_secs(6),
     attempts: 2,
     pause: Duration::from_millis(200),
+    // Others were perhaps told to wait for longer.
+    longest_wait: Duration::ZERO,
 };
 
 #[tokio::main(flavor = "current_thread")]

@@ -131,7 +131,6 @@ impl Reconciler {
         now: Clock,
         deadline: tokio::time::Instant,
     ) -> Vec<Task> {
-        let shared = self.table.shared().await;
         let fleets = tasks.iter().filter_map(|task| match task {
             Task::Fleet(fleet) => FleetRef::parse(fleet),
             _ => None,
@@ -141,9 +140,9 @@ impl Reconciler {
             true => Ok(store::Found::default()),
             false => self.table.look_up(&BTreeSet::new(), &fleets).await,
         };
-        let (shared, mut records) = match (shared, found) {
-            (Ok(shared), Ok(found)) => (shared, found.records),
-            (Err(error), _) | (_, Err(error)) => {
+        let mut records = match found {
+            Ok(found) => found.records,
+            Err(error) => {
                 warn!(
                     outcome = "tasks-retried",
                     cause = describe(&error),
@@ -152,7 +151,6 @@ impl Reconciler {
                 return tasks;
             }
         };
-        let paused = shared.not_before.is_some_and(|at| timestamp(now()) < at);
         let works = tasks.into_iter().map(|task| {
             let record = match &task {
                 Task::Fleet(fleet) => FleetRef::parse(fleet).and_then(|it| records.remove(&it)),
@@ -161,11 +159,12 @@ impl Reconciler {
             let work = async move {
                 match &task {
                     Task::Fleet(_) => match record {
-                        Some(Ok(stored)) => self.look(stored, paused, now).await,
+                        Some(Ok(stored)) => self.look(stored, now).await,
                         Some(Err(error)) => Err(error.into()),
                         None => Ok(()),
                     },
-                    _ if paused => Ok(()),
+                    // What they are for stays due.
+                    _ if self.is_paused(now).await.unwrap_or(true) => Ok(()),
                     Task::Parked(key) => match Key::parse(key) {
                         Some(key) => self.resolve(&key, now).await,
                         None => Ok(()),
@@ -204,6 +203,12 @@ impl Reconciler {
             }
         }
         undone
+    }
+
+    /// Whether Catena asks to be left alone, whoever was told.
+    pub(crate) async fn is_paused(&self, now: Clock) -> Result<bool, StoreError> {
+        let not_before = self.table.shared().await?.not_before;
+        Ok(not_before.is_some_and(|at| timestamp(now()) < at))
     }
 
     /// Queues what Catena answered about a fleet. Nothing said means that a date passed.

@@ -41,6 +41,8 @@ pub struct Patience {
     pub attempts: u32,
     /// The longest pause after the first attempt; it doubles from there.
     pub pause: Duration,
+    /// The longest pause after a 429 that a call waits for. After a longer one it fails at once, without being sent.
+    pub longest_wait: Duration,
 }
 
 /// Calls that are over, one way or another, within a time. A token, pauses and repeated attempts are included in it; of
@@ -116,13 +118,14 @@ impl fmt::Debug for Calls<'_> {
 }
 
 impl Default for Patience {
-    /// 2 s for a connection, 5 s for an attempt, 4 attempts with pauses of up to 100, 200 and 400 ms.
+    /// 2 s for a connection, 5 s for an attempt, 4 attempts with pauses of up to 100, 200 and 400 ms, and every pause that Catena asks for.
     fn default() -> Self {
         Self {
             connect: Duration::from_secs(2),
             attempt: Duration::from_secs(5),
             attempts: 4,
             pause: Duration::from_millis(100),
+            longest_wait: Duration::MAX,
         }
     }
 }
@@ -202,7 +205,7 @@ impl Calls<'_> {
                     let own = || full_jitter(self.inner.patience.pause, course.attempt);
                     let pause = asked_for.unwrap_or_else(own);
                     self.inner.pause(pause);
-                    if !self.goes_on(course) || pause >= self.left() {
+                    if !self.goes_on(course) || !self.waits_for(pause) {
                         return Err(error);
                     }
                 }
@@ -294,7 +297,7 @@ impl Calls<'_> {
                 return Ok(());
             };
             let pause = Duration::try_from(until - now).unwrap_or_default();
-            if pause >= self.left() {
+            if !self.waits_for(pause) {
                 let retry_after = Some(pause);
                 return Err(Failure {
                     error: CatenaError::RateLimited { retry_after },
@@ -316,6 +319,11 @@ impl Calls<'_> {
 
     fn goes_on(self, course: &Course) -> bool {
         course.attempt < self.inner.patience.attempts
+    }
+
+    /// Whether a pause that Catena asks for is one to wait for.
+    fn waits_for(self, pause: Duration) -> bool {
+        pause < self.left() && pause <= self.inner.patience.longest_wait
     }
 
     fn left(self) -> Duration {

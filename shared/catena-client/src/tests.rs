@@ -35,6 +35,7 @@ const PATIENCE: Patience = Patience {
     attempt: Duration::from_secs(10),
     attempts: 4,
     pause: Duration::from_millis(2),
+    longest_wait: Duration::MAX,
 };
 const LONG: Duration = Duration::from_secs(30);
 const INVITATION: &str = "019df1a0-3c5e-7b21-8f44-2a6c9e10d7b3";

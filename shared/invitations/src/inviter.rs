@@ -10,7 +10,8 @@ use catena_client::{
     Observed,
 };
 use fleet::{
-    At, Decision, Fact, Facts, FleetRef, InvitationFact, Observation, Policy, Stage, Timestamp,
+    At, Decision, Fact, Facts, FleetRef, InvitationFact, Observation, Policy, RegulatoryId, Stage,
+    Timestamp,
 };
 use return_token::{Return, ReturnKeys};
 use secrets::Cached;
@@ -388,6 +389,9 @@ impl Inviter {
     ) -> Result<(OpenAndSealed, Outcome), Failed> {
         let fleet = &held.fleet;
         if look && let Some(read) = self.found(held, new, wish).await? {
+            let invited_as = invited_as(new, &read, self.now());
+            self.take_in(fleet, invited_as.into_iter().collect())
+                .await?;
             let kept = self.keep(held, &read, wish).await?;
             return Ok((kept, Outcome::Adopted));
         }
@@ -409,7 +413,8 @@ impl Inviter {
             // Whether a refresh changes them is unknown (contract 3.1).
             warn!(fleet.ref = %fleet, outcome = "return-urls-kept", "fleet {fleet}: Catena keeps the URLs that it was given before, so its browser may come back to where nobody knows it");
         }
-        let observations = observations(read, observed);
+        let mut observations = observations(read, observed);
+        observations.extend(invited_as(new, read, self.now()));
         let written = async {
             self.take_in(fleet, observations).await?;
             self.keep(held, read, wish).await
@@ -731,6 +736,21 @@ fn granted(read: &InvitationRead) -> Scopes {
 
 fn observations(read: &InvitationRead, observed: &Observed) -> Vec<Observation> {
     translate_answer(&read.invitation, observed.at(), observed.latest()).observations
+}
+
+/// The number that a fleet is invited under: ours, because the fleet may change what Catena has.
+fn invited_as(new: &NewInvitation, read: &InvitationRead, now: Timestamp) -> Option<Observation> {
+    let number = RegulatoryId {
+        kind: new.fleet_regulatory_id_type.clone(),
+        id: new.fleet_regulatory_id.clone()?,
+    };
+    Some(Observation {
+        at: At(now, 0),
+        fact: Fact::Invitation {
+            invitation: hash(read).to_owned(),
+            was: InvitationFact::InvitedAs(number),
+        },
+    })
 }
 
 /// Letters, digits and single spaces: all that Catena takes of a name (contract 3.1).

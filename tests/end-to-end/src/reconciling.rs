@@ -7,18 +7,18 @@ use std::{
 
 use axum::http::Method;
 use fleet::{
-    Admission, Agreement, AgreementStatus, At, Claim, Decision, Fact, FleetRef, InvitationFact,
-    Level, Observation, Policy, Stage, Standing, Timestamp, Why,
+    Admission, Agreement, AgreementStatus, At, Claim, Code, Decision, Fact, FleetRef,
+    InvitationFact, Level, Observation, Policy, Stage, Standing, Timestamp, Why,
 };
 use futures_util::{StreamExt, stream};
 use queue::{EventsQueue, Message, Task, TaskMessage, TasksQueue, Told};
 use reconciler::Comparison;
 use serde_json::{Value, json};
 use simulator::{
-    ApiFault, ApiFaultKind, ConnectionStatus, HiddenEndpoints, Loss, RateLimit, Scenario,
-    ScheduleStatus, Simulator, Telling,
+    ApiFault, ApiFaultKind, ConnectionStatus, Fleet, HiddenEndpoints, Loss, RateLimit, Scenario,
+    ScheduleStatus, Simulator, Telling, events,
 };
-use store::{StoredRecord, timestamp};
+use store::{Key, StoredRecord, timestamp};
 use time::OffsetDateTime;
 
 use crate::{
@@ -93,16 +93,21 @@ impl Watched {
         &self.running.stack.simulator
     }
 
-    /// A fleet that was invited by the partner API and accepted.
-    pub(crate) async fn accepted(&self, fleet: &str) {
+    async fn invited(&self, fleet: &str, body: Value) {
         let path = format!("/fleets/{fleet}/invitation");
-        let body = json!({ "fleet_name": "Example Trucking" });
         let invited = self
             .running
             .partner()
             .send(Method::PUT, &path, Some(body))
             .await;
         assert_eq!(invited.unwrap().status, 201);
+        self.simulator().idle().await;
+    }
+
+    /// A fleet that was invited by the partner API and accepted.
+    pub(crate) async fn accepted(&self, fleet: &str) {
+        self.invited(fleet, json!({ "fleet_name": "Example Trucking" }))
+            .await;
         self.simulator().accept_invitation(fleet).unwrap();
         self.simulator().idle().await;
         let accepted = async || self.standing(fleet).await.stage == Stage::Accepted;
@@ -502,6 +507,100 @@ async fn a_rate_limit_is_kept_to_by_all_who_look() {
         report.refused,
         report.most_in_window
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fleet_of_another_number_than_invited_is_held_back_until_an_operator_lets_it_in() {
+    let watched = Watched::start(&[]).await;
+    let fleet = "NUMBERED";
+    let body = json!({ "fleet_regulatory_id": "1234567", "fleet_regulatory_id_type": "DOT" });
+    watched.invited(fleet, body).await;
+    let scenario = Scenario::invited([fleet]);
+    watched.simulator().try_run(&scenario).await.unwrap();
+    let full = async || watched.standing(fleet).await.admission == Admission::Full;
+    within(Duration::from_secs(30), full).await;
+
+    watched
+        .simulator()
+        .set_regulatory_id(fleet, Some("7654321"), Some("DOT"))
+        .unwrap();
+    watched.compare_all().await;
+    let standing = watched.standing(fleet).await;
+    assert_eq!(
+        (standing.stage, standing.admission),
+        (Stage::Connected, Admission::None)
+    );
+    let why = standing
+        .reasons
+        .iter()
+        .find(|it| it.code == Code::RegulatoryIdDiffers);
+    assert_eq!(
+        why.unwrap().detail.as_deref(),
+        Some("DOT 7654321, invited as DOT 1234567")
+    );
+    assert!(
+        !standing.data_scopes.is_empty(),
+        "what the fleet shares is still shared"
+    );
+
+    watched
+        .simulator()
+        .set_regulatory_id(fleet, Some("01234567"), Some("dot"))
+        .unwrap();
+    watched.compare_all().await;
+    assert!(full().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_waits_for_its_fleet_is_led_there_by_catena() {
+    let watched = Watched::start(&[]).await;
+    let simulator = watched.simulator();
+    // Of its onboarding nothing comes but that it is linked, which names it by Catena's id alone.
+    simulator.set_webhook_loss(Loss {
+        share: 1.0,
+        seed: 1,
+    });
+    let report = simulator.run(&Scenario::onboarding(1)).await;
+    simulator.set_webhook_loss(Loss::default());
+    let fleet = &report.fleets[0];
+    let mut made_up = Fleet::new(&fleet.fleet_ref, OffsetDateTime::now_utc());
+    made_up.fleet_id = fleet.fleet_id;
+    made_up.connection_id = fleet.connection_id;
+    let linked = events::fleet_connection_created(&made_up, OffsetDateTime::now_utc());
+    watched.running.deliver(&[linked], false).await;
+    let outcomes = watched.running.settled(Duration::from_secs(30)).await;
+    assert_eq!(outcomes.get("parked"), Some(&1), "{outcomes:?}");
+    let key = Key::CatenaFleet(fleet.fleet_id.to_string());
+    let table = watched.running.table().await;
+    let parked = table.parked(&key).await.unwrap();
+    assert!(parked[0].since.is_some());
+    // A quarter of an hour later.
+    table
+        .put_off(&parked[0], timestamp(OffsetDateTime::now_utc()))
+        .await
+        .unwrap();
+    let connected = async || watched.standing(&fleet.fleet_ref).await.stage == Stage::Connected;
+    watched
+        .sweep_until(Duration::from_secs(60), connected)
+        .await;
+    assert!(table.parked(&key).await.unwrap().is_empty());
+
+    // What nobody knows of waits on, and is asked for ever less often.
+    let stranger = Fleet::new("STRANGER", OffsetDateTime::now_utc());
+    let linked = events::fleet_connection_created(&stranger, OffsetDateTime::now_utc());
+    watched.running.deliver(&[linked], false).await;
+    watched.running.settled(Duration::from_secs(30)).await;
+    let key = Key::CatenaFleet(stranger.fleet_id.to_string());
+    let parked = table.parked(&key).await.unwrap();
+    table
+        .put_off(&parked[0], timestamp(OffsetDateTime::now_utc()))
+        .await
+        .unwrap();
+    let unresolved = async || watched.outcomes().contains_key("parked-unresolved");
+    watched
+        .sweep_until(Duration::from_secs(30), unresolved)
+        .await;
+    assert_eq!(table.parked(&key).await.unwrap().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
