@@ -137,7 +137,8 @@ impl Reconciler {
         let Some(mut at) = Comparison::read(&shared) else {
             return Ok(());
         };
-        while at.finished.is_none() {
+        let (mut told, mut pauses) = (false, false);
+        while at.finished.is_none() && !pauses {
             if deadline.saturating_duration_since(tokio::time::Instant::now()) < TIME_FOR_ALL {
                 break;
             }
@@ -153,14 +154,17 @@ impl Reconciler {
             let answers = page.answers.into_iter();
             for (fleet, answers) in answers {
                 match self.heal(&fleet, answers, now).await? {
-                    Healed::Nothing => {}
+                    Healed::Nothing => continue,
                     Healed::Known => at.healed += 1,
                     Healed::New => at.imported += 1,
                 }
+                told = true;
             }
             at.cursor = page.next;
             if at.cursor.is_none() {
                 at.step = at.step.next();
+                // What one list told is in the records before the next is compared with them: the next sweep goes on.
+                pauses = told;
             }
             if at.step == Step::Done {
                 at.finished = Some(timestamp(now()));

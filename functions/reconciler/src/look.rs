@@ -1,7 +1,10 @@
 //! A look at one fleet.
 
+use std::time::Duration;
+
 use catena_client::CatenaError;
-use fleet::{Due, Looks, Policy, Timestamp, Why};
+use fleet::{Due, FleetRef, Policy, Timestamp, Why};
+use queue::{Task, TaskMessage};
 use reconciliation::Questions;
 use startup::describe;
 use store::{
@@ -139,8 +142,17 @@ impl Reconciler {
             let is_done =
                 |look: &Due| failure.is_none() && look.at <= at && why.contains(&look.why);
             stored.look = stored.look.filter(|look| !is_done(look));
-            let next = next(&stored, &stored.looks, policy, at);
-            if let Commit::Written(()) = self.table.note(&stored, next).await? {
+            let next = stored
+                .looks
+                .agenda(&self::due(&stored, policy, at), policy, at)
+                .next;
+            let soon = next.filter(|next| *next <= at.plus(NUDGED_WITHIN_MS));
+            // A nudge may get lost: then the sweep finds it.
+            let due_at = soon.map(|soon| soon.plus(NUDGED_WITHIN_MS)).or(next);
+            if let Commit::Written(()) = self.table.note(&stored, due_at).await? {
+                if let Some(soon) = soon {
+                    self.nudge(&stored.fleet, soon, at).await;
+                }
                 return Ok(());
             }
         }
@@ -149,17 +161,22 @@ impl Reconciler {
     }
 }
 
-fn due(stored: &StoredRecord, policy: &Policy, now: Timestamp) -> Vec<Due> {
-    stored.all_due(&stored.record.standing(policy, now))
+impl Reconciler {
+    /// Has a fleet looked at again too soon for a sweep. Only who held the lease does so, so there is one nudge per look.
+    async fn nudge(&self, fleet: &FleetRef, at: Timestamp, now: Timestamp) {
+        let delay = u64::try_from(at.0.saturating_sub(now.0)).unwrap_or_default();
+        let task = TaskMessage {
+            task: Task::fleet(fleet),
+            delay: Duration::from_millis(delay),
+        };
+        if let Err(error) = self.tasks.send(&[task]).await {
+            warn!(cause = describe(&error), "what is due waits for the sweep");
+        }
+    }
 }
 
-fn next(
-    stored: &StoredRecord,
-    looks: &Looks,
-    policy: &Policy,
-    now: Timestamp,
-) -> Option<Timestamp> {
-    looks.agenda(&due(stored, policy, now), policy, now).next
+fn due(stored: &StoredRecord, policy: &Policy, now: Timestamp) -> Vec<Due> {
+    stored.all_due(&stored.record.standing(policy, now))
 }
 
 /// What a history calls a date that passed, and an answer of Catena's.

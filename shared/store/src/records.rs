@@ -322,10 +322,15 @@ impl Records<'_> {
         let standing = stored.record.standing(self.policy, now);
         let next = stored.agenda(&standing, self.policy, now).next;
         let soon = next.filter(|next| *next <= now.plus(NUDGED_WITHIN_MS));
-        let nudge = soon.filter(|next| before.is_none_or(|before| *next < before));
+        // What was due at the same time before is asked for already.
+        let nudge = soon.filter(|_| next != before);
+        let asked_for = stored.due_at.filter(|_| soon.is_some());
         Ok(Draft {
-            // A nudge may get lost: then the sweep finds it.
-            due_at: soon.map(|soon| soon.plus(NUDGED_WITHIN_MS)).or(next),
+            due_at: match nudge {
+                // A nudge may get lost: then the sweep finds it.
+                Some(soon) => Some(soon.plus(NUDGED_WITHIN_MS)),
+                None => asked_for.or(next),
+            },
             done: Done { news, nudge },
             stored,
             standing,
