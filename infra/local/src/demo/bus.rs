@@ -88,7 +88,8 @@ impl<'a> Subscriber<'a> {
 }
 
 impl DomainEvent {
-    fn read(text: &str) -> Result<Self> {
+    /// Reads a message's body.
+    pub(super) fn read(text: &str) -> Result<Self> {
         let event: Value = serde_json::from_str(text).context("an event is no JSON")?;
         let name = event["detail-type"].as_str().unwrap_or("?").to_owned();
         let detail = event["detail"].clone();

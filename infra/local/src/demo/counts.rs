@@ -144,7 +144,7 @@ impl Counts {
         let note = format!("and {} at Catena", self.catena_dead_letters);
         line("dead letters", self.dead_letters, &note);
         let note = format!(
-            "at a fleet at Catena, by reconciler; {} answers and dates changed a record",
+            "at a fleet at Catena, by reconciler; {} answers changed a record",
             self.answers_applied
         );
         line("looked", count(&self.reconciler, "looked"), &note);

@@ -327,9 +327,8 @@ impl<'a> Walk<'a> {
             "its record was written while its date passed: version {version} became {written}"
         );
         self.step(format!(
-            "nothing ran: its record is still version {version}"
+            "its record is still version {version}: nobody wrote it"
         ));
-        drop(quiet);
         Ok(())
     }
 
@@ -484,7 +483,76 @@ const DATE_PASSED: &str = "date.passed";
 const WITHIN: Duration = Duration::from_secs(60);
 const TOLD_WITHIN: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(50);
+/// Time enough for what is under way.
 const QUIET_BEFORE: Duration = Duration::from_secs(3);
-const WATCHED_BEFORE: Duration = Duration::from_millis(400);
+const WATCHED_BEFORE: Duration = Duration::from_secs(1);
 const WATCHED_EVERY: Duration = Duration::from_millis(10);
 const SECOND: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use time::macros::datetime;
+
+    use super::*;
+
+    const START: OffsetDateTime = datetime!(2026-05-04 08:00 UTC);
+
+    #[test]
+    fn a_timeline_counts_from_its_start_what_was_reached_and_what_the_bus_told() {
+        let event = json!({
+            "detail-type": "fleet.admission_changed",
+            "detail": {
+                "occurred_at": "2026-05-04T08:00:00.5Z",
+                "from": { "kind": "none" },
+                "to": { "kind": "provisional" },
+            },
+        });
+        let timeline = Timeline {
+            story: Story::DatePasses,
+            fleet: "FLEET-42".to_owned(),
+            start: START,
+            steps: vec![(START + Duration::from_millis(1250), "invited".to_owned())],
+            told: vec![DomainEvent::read(&event.to_string()).unwrap()],
+            problem: Some("it rains".to_owned()),
+        };
+        let timeline = [timeline];
+        let lines = [
+            "requested, and its date passes (FLEET-42)",
+            "",
+            "   1.250 s  invited",
+            "",
+            "            on the bus",
+            "   0.500 s  fleet.admission_changed         none > provisional",
+            "",
+            "",
+        ];
+        assert_eq!(timelines(&timeline), lines.join("\n"));
+        let problems: Vec<String> = problems(&timeline).collect();
+        assert_eq!(
+            problems,
+            ["the story `requested, and its date passes`: it rains"]
+        );
+    }
+
+    #[test]
+    fn a_moment_lies_before_or_after_another() {
+        let later = START + Duration::from_millis(30);
+        assert_eq!(beside(later, START), "30 ms before");
+        assert_eq!(beside(START, START), "0 ms after");
+        assert_eq!(beside(START, later), "30 ms after");
+    }
+
+    #[test]
+    fn a_standing_in_an_error_says_why() {
+        let standing = json!({
+            "stage": "requested",
+            "admission": { "kind": "none" },
+            "reasons": [{ "code": "request_pending" }, { "code": "provisional_ended" }],
+        });
+        assert!(has(&standing, "request_pending") && !has(&standing, "provider_live"));
+        assert_eq!(
+            seen(&standing),
+            "at stage `requested` with admission `none` because of `request_pending`, `provisional_ended`"
+        );
+    }
+}
