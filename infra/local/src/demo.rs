@@ -1,10 +1,13 @@
 //! The demonstration: fleets are invited by the partner API and walk from there to flowing data,
-//! many with repeats and disorder, then one for each story in a browser. What became of everything
-//! is told.
+//! many with repeats and disorder, then one for each story in a browser, then one for each story of
+//! a requested integration. What became of everything is told.
 
+mod bus;
 mod counts;
 mod journeys;
 mod phone;
+mod requests;
+mod sweeps;
 
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
@@ -20,7 +23,16 @@ use uuid::Uuid;
 
 use self::counts::{Counts, settle};
 use self::journeys::Story;
+pub(crate) use self::sweeps::Sweeps;
 use crate::shown;
+
+/// What the demo's stack is deployed with, so that what takes days takes seconds: waits between looks
+/// at Catena are a hundredth, provisional access lasts 35 s, and the demo itself asks for sweeps.
+pub(crate) const PARAMETERS: [(&str, &str); 3] = [
+    ("WaitPercent", "1"),
+    ("ProvisionalDays", "0.0004"),
+    ("Sweep", "DISABLED"),
+];
 
 /// Walks the fleets and tells the story. Fails with a sentence unless every fleet ends as it should
 /// and nothing is left behind. `keep`: invites one more for whoever watches.
@@ -71,6 +83,15 @@ pub(crate) async fn run(stack: &Stack, fleets: usize, keep: bool) -> Result<()> 
     let journeys = journeys::walk(stack, &partner, &links).await?;
     step("walk", start.elapsed());
     print!("\n{}", journeys::table(&journeys));
+
+    println!(
+        "\n{} fleets request a provider that isn't supported yet: days are seconds, and sweeps come every second\n",
+        requests::Story::ALL.len()
+    );
+    let start = Instant::now();
+    let requests = requests::walk(stack, &partner, &Sweeps::new(stack), &run).await?;
+    step("walk", start.elapsed());
+    print!("\n{}", requests::timelines(&requests));
     let yours = match keep {
         true => Some(invite_one(&partner, &format!("{run}-yours"), "Your fleet").await?),
         false => None,
@@ -80,7 +101,7 @@ pub(crate) async fn run(stack: &Stack, fleets: usize, keep: bool) -> Result<()> 
     let all_settled = settle(stack).await?;
     let items = items(stack).await?;
     let counts = Counts::read(stack, report.overtaken, &items).await?;
-    print!("\nAll of it:\n\n{}", counts.told());
+    print!("All of it:\n\n{}", counts.told());
     if let Some((_, link)) = yours {
         println!("\nOne more fleet waits for you: open {link} in a browser");
     }
@@ -93,6 +114,7 @@ pub(crate) async fn run(stack: &Stack, fleets: usize, keep: bool) -> Result<()> 
         count => vec![format!("{count} fleets are not connected")],
     };
     wrong.extend(journeys::problems(&journeys));
+    wrong.extend(requests::problems(&requests));
     wrong.extend(counts.problems());
     if wrong.is_empty() {
         return Ok(());

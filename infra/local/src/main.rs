@@ -41,6 +41,9 @@ async fn run(arguments: &[String]) -> Result<()> {
             up(options).await
         }
         "demo" => {
+            let parameters =
+                demo::PARAMETERS.map(|(name, value)| (name.to_owned(), value.to_owned()));
+            options.parameters.extend(parameters);
             let stack = start(options).await?;
             let verdict = tokio::select! {
                 verdict = demo::run(&stack, asked.fleets, asked.keep) => verdict,
@@ -50,7 +53,16 @@ async fn run(arguments: &[String]) -> Result<()> {
                 if let Err(error) = &verdict {
                     eprintln!("\nerror: {error:#}");
                 }
-                wait(&stack).await;
+                let sweeps = demo::Sweeps::new(&stack);
+                let sweep = async {
+                    let error = sweeps.run().await;
+                    eprintln!("\nno more sweeps: {error:#}");
+                    std::future::pending::<()>().await;
+                };
+                tokio::select! {
+                    () = wait(&stack) => {}
+                    () = sweep => {}
+                }
             }
             stop(stack);
             verdict

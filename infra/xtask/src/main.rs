@@ -230,7 +230,8 @@ const HELP: &str = "\
 cargo xtask <command>
 
   demo     deploy template.yaml to a local AWS, walk fleets through it with repeats and disorder, then
-           eight in browsers from their links through Connect and back, and tell what became of all
+           eight in browsers from their links through Connect and back, then three that request a
+           provider which isn't supported yet, and tell what became of all
              --fleets N           how many fleets before the eight (20)
              --keep               leave it running afterwards, with a link to open in a browser
   up       deploy template.yaml to a local AWS and leave it running until Ctrl-C

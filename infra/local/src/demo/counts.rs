@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use local::Stack;
-use serde_json::json;
+use serde_json::{Value, json};
 use simulator::{Answer, Outcome, Sent};
 
 use super::Item;
@@ -23,7 +23,7 @@ pub(super) async fn settle(stack: &Stack) -> Result<Result<()>> {
     let accepted = ended(&deliveries, Outcome::Accepted);
     loop {
         let waiting = messages(stack, "EventsQueueUrl").await?;
-        let processor = outcomes(stack, "event-processor");
+        let processor = outcomes_of(told_by_others(stack));
         let delivered = count(&outcomes(stack, "webhook-ingest"), "queued");
         let queued = delivered + count(&outcomes(stack, "redirect"), "claimed");
         let done: u64 = SETTLED.iter().map(|name| count(&processor, name)).sum();
@@ -58,6 +58,10 @@ pub(super) struct Counts {
     ingest: BTreeMap<String, u64>,
     processor: BTreeMap<String, u64>,
     redirect: BTreeMap<String, u64>,
+    reconciler: BTreeMap<String, u64>,
+    publisher: BTreeMap<String, u64>,
+    /// Messages of the reconciler's that changed a record.
+    answers_applied: u64,
     delivered: u64,
     accepted: u64,
     refused: u64,
@@ -80,7 +84,7 @@ impl Counts {
         let answered = attempts.filter(|it| matches!(it.answer, Answer::Status(_)));
         let mut answered: Vec<f64> = answered.map(|it| it.response_ms).collect();
         answered.sort_by(f64::total_cmp);
-        let records = stack.log_records("event-processor").into_iter();
+        let records = told_by_others(stack).into_iter();
         let records = records.filter(|record| record["event.name"] != CLAIM);
         let latencies = records.filter_map(|record| record["latency_ms"].as_u64());
         let mut latencies: Vec<u64> = latencies.collect();
@@ -88,8 +92,11 @@ impl Counts {
         let parked = items.iter().filter(|it| it.sk.starts_with("PARKED#"));
         Ok(Self {
             ingest: outcomes(stack, "webhook-ingest"),
-            processor: outcomes(stack, "event-processor"),
+            processor: outcomes_of(told_by_others(stack)),
             redirect: outcomes(stack, "redirect"),
+            reconciler: outcomes(stack, "reconciler"),
+            publisher: outcomes(stack, "publisher"),
+            answers_applied: count(&outcomes_of(told_by_reconciler(stack)), "applied"),
             delivered: deliveries.len() as u64,
             accepted: ended(&deliveries, Outcome::Accepted),
             refused: ended(&deliveries, Outcome::Refused),
@@ -136,6 +143,17 @@ impl Counts {
         );
         let note = format!("and {} at Catena", self.catena_dead_letters);
         line("dead letters", self.dead_letters, &note);
+        let note = format!(
+            "at a fleet at Catena, by reconciler; {} answers changed a record",
+            self.answers_applied
+        );
+        line("looked", count(&self.reconciler, "looked"), &note);
+        let published = count(&self.publisher, "published");
+        line(
+            "published",
+            published,
+            "changes told on the bus, by publisher",
+        );
         let answered = |percent| percentile(&self.answered, percent).unwrap_or_default();
         let at = |percent| {
             percentile(&self.latencies, percent)
@@ -157,6 +175,14 @@ impl Counts {
     pub(super) fn problems(&self) -> Vec<String> {
         let outcome = |name| count(&self.processor, name);
         let lost = count(&self.redirect, "claim-lost");
+        let looks_failed = [
+            "look-failed",
+            "task-retried",
+            "task-cut-off",
+            "unreadable-task",
+        ];
+        let looks_failed = looks_failed.map(|name| count(&self.reconciler, name));
+        let untold = count(&self.publisher, "dead-lettered");
         let wrong = [
             (
                 self.delivered - self.accepted,
@@ -175,6 +201,8 @@ impl Counts {
                 self.catena_dead_letters,
                 "deliveries are dead letters at Catena",
             ),
+            (looks_failed.iter().sum(), "looks at Catena failed"),
+            (untold, "changes can't be told on the bus"),
         ];
         let wrong = wrong.iter().filter(|(count, _)| *count > 0);
         wrong
@@ -193,13 +221,36 @@ fn count(outcomes: &BTreeMap<String, u64>, name: &str) -> u64 {
 }
 
 fn outcomes(stack: &Stack, package: &str) -> BTreeMap<String, u64> {
+    outcomes_of(stack.log_records(package))
+}
+
+fn outcomes_of(records: Vec<Value>) -> BTreeMap<String, u64> {
     let mut counts = BTreeMap::new();
-    for record in stack.log_records(package) {
+    for record in records {
         if let Some(outcome) = record["outcome"].as_str() {
             *counts.entry(outcome.to_owned()).or_default() += 1;
         }
     }
     counts
+}
+
+/// What `event-processor` says of what webhooks and browsers brought.
+fn told_by_others(stack: &Stack) -> Vec<Value> {
+    let mut records = stack.log_records("event-processor");
+    records.retain(|record| !is_by_reconciler(record));
+    records
+}
+
+/// What it says of the rest.
+fn told_by_reconciler(stack: &Stack) -> Vec<Value> {
+    let mut records = stack.log_records("event-processor");
+    records.retain(is_by_reconciler);
+    records
+}
+
+fn is_by_reconciler(record: &Value) -> bool {
+    let name = record["event.name"].as_str();
+    name.is_some_and(|name| BY_RECONCILER.contains(&name))
 }
 
 /// The messages in a queue, those being processed included.
@@ -229,6 +280,8 @@ fn percentile<T: Copy>(sorted: &[T], percent: usize) -> Option<T> {
 const SETTLED: &[&str] = &["applied", "ignored", "no-news", "parked", "quarantined"];
 /// The event that a browser which came back is told as.
 const CLAIM: &str = "browser.return";
+/// What the reconciler tells: Catena's answers, what its lists said, and dates.
+const BY_RECONCILER: [&str; 3] = ["catena.answer", "catena.comparison", "date.passed"];
 const SETTLED_WITHIN: Duration = Duration::from_secs(60);
 
 #[cfg(test)]

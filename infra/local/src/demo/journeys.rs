@@ -64,7 +64,7 @@ impl Story {
     /// The last page, the stage, the admission, and a reason that is among those for them.
     const fn end(self) -> [&'static str; 4] {
         match self {
-            Self::Requested => ["requested", "requested", "none", "request_unconfirmed"],
+            Self::Requested => ["requested", "requested", "provisional", "request_pending"],
             Self::Connected
             | Self::Mixed
             | Self::ChangedMind
@@ -125,7 +125,7 @@ pub(super) fn table(journeys: &[Journey]) -> String {
     let said: Vec<String> = journeys.iter().map(|it| it.said.join(" > ")).collect();
     let width = said.iter().map(String::len).max().unwrap_or_default();
     let mut table = format!(
-        "{:<33}{:<width$}  {:<11}{:<11}{:>7}\n",
+        "{:<33}{:<width$}  {:<11}{:<13}{:>7}\n",
         "story", "its pages said", "stage", "admission", "after"
     );
     for (journey, said) in journeys.iter().zip(said) {
@@ -138,7 +138,7 @@ pub(super) fn table(journeys: &[Journey]) -> String {
         } = journey;
         let _ = writeln!(
             table,
-            "{:<33}{said:<width$}  {stage:<11}{admission:<11}{:>7}",
+            "{:<33}{said:<width$}  {stage:<11}{admission:<13}{:>7}",
             story.name(),
             took.map_or("?".to_owned(), shown),
         );
@@ -215,7 +215,9 @@ impl<'a> Walk<'a> {
         connect.accept().await?;
         connect.request("prairie-logs").await?;
         let end = connect.finish().await?;
-        self.back(&end, "requested").await.map(drop)
+        self.back(&end, "requested").await?;
+        // Catena is asked at once whether it is so.
+        self.settles("provisional").await
     }
 
     async fn mixed(&mut self) -> Result<()> {
@@ -268,7 +270,7 @@ impl<'a> Walk<'a> {
     async fn webhooks_first(&mut self) -> Result<()> {
         let page = self.look("invited").await?;
         let end = self.connect(&page).await?;
-        self.settles().await?;
+        self.settles("full").await?;
         let start = Instant::now();
         let page = self.phone.open(&self.phone.follow(&end).await?).await?;
         self.took = Some(start.elapsed());
@@ -330,18 +332,18 @@ impl<'a> Walk<'a> {
         Ok(page)
     }
 
-    /// Waits until the partner is told that the fleet's data flows.
-    async fn settles(&self) -> Result<()> {
+    /// Waits until the partner is told that the fleet may in so.
+    async fn settles(&self, admission: &str) -> Result<()> {
         let start = Instant::now();
         let fleet = [self.fleet.to_owned()];
         loop {
             let standings = access(self.partner, &fleet).await?;
             let standing = standings.first().context("no answer about the fleet")?;
-            let stage = standing["stage"].as_str().unwrap_or("?");
-            if stage == "connected" {
+            let kind = standing["admission"]["kind"].as_str().unwrap_or("?");
+            if kind == admission {
                 return Ok(());
             }
-            waited(start, stage, "connected").await?;
+            waited(start, kind, admission).await?;
         }
     }
 
@@ -409,8 +411,6 @@ async fn waited(since: Instant, said: &str, expected: &str) -> Result<()> {
 const NOTES: &str = "
 after: from the redirect to the page that says how it ended; `closed tab` from the end of Connect,
 `redirect before webhooks` from the first webhook.
-What is requested is only claimed by a browser so far, which lets nobody in: Catena confirms it when
-it is polled, which isn't there yet.
 ";
 const WITHIN: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(25);
@@ -434,7 +434,7 @@ mod tests {
             for (page, standing) in [
                 ("failed", &good),
                 (page, &standing("degraded", admission, code)),
-                (page, &standing(stage, "provisional", code)),
+                (page, &standing(stage, "grace", code)),
                 (page, &standing(stage, admission, "else")),
                 (page, &Value::Null),
             ] {

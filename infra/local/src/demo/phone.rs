@@ -128,13 +128,14 @@ fn state(title: &str) -> Option<&'static str> {
     found.map(|(_, state)| *state)
 }
 
-const TITLES: [(&str, &str); 9] = [
+const TITLES: [(&str, &str); 10] = [
     ("Invitation", "invited"),
     ("Not connected yet", "started"),
     ("Waiting for confirmation", "connecting"),
     ("Connected", "connected"),
     ("Request not confirmed yet", "requested"),
     ("Provider requested", "requested"),
+    ("Ready to connect", "provider_live"),
     ("Invitation declined", "declined"),
     ("Invitation expired", "expired"),
     ("Nothing connected", "failed"),
