@@ -32,6 +32,8 @@ impl Reconciler {
         let at = timestamp(now());
         let shared = self.table.shared().await?;
         let found = self.table.due(now(), MOST_PER_SHARD).await?;
+        // Before the leases: nobody would come back for them if it failed after.
+        let compare = self.comparison_is_due(&shared, at).await?;
         let until = at.plus(self.settings.policy.wait(LEASE_MS));
         let mut swept = Swept {
             due: found.len(),
@@ -66,9 +68,7 @@ impl Reconciler {
                 DueItem::Parked { key, .. } => Task::Parked(key.to_string()),
             })
             .collect();
-        if self.comparison_is_due(&shared, at).await? {
-            tasks.insert(Task::Compare);
-        }
+        tasks.extend(compare.then_some(Task::Compare));
         let messages = tasks.into_iter().map(|task| TaskMessage {
             task,
             delay: Duration::ZERO,
