@@ -21,7 +21,7 @@ pub(crate) struct Asked {
 
 impl Asked {
     /// An answer, or else nothing and the reason; the weightiest of several reasons stays.
-    fn got<T>(&mut self, answer: Result<T, CatenaError>) -> Option<T> {
+    pub(crate) fn got<T>(&mut self, answer: Result<T, CatenaError>) -> Option<T> {
         match answer {
             Ok(answer) => Some(answer),
             Err(failure) => {
