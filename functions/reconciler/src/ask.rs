@@ -20,12 +20,14 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
-    /// An answer, or else nothing and the reason; the weightiest of several reasons stays.
+    /// An answer, or else nothing and the reason. Of several reasons the first stays that may pass, unless Catena wants to be left
+    /// alone.
     pub(crate) fn got<T>(&mut self, answer: Result<T, CatenaError>) -> Option<T> {
         match answer {
             Ok(answer) => Some(answer),
             Err(failure) => {
-                if self.failure.is_none() || matches!(failure, CatenaError::RateLimited { .. }) {
+                let limited = matches!(failure, CatenaError::RateLimited { .. });
+                if limited || self.failure.as_ref().is_none_or(is_lasting) {
                     self.failure = Some(failure);
                 }
                 None
@@ -160,6 +162,21 @@ impl Reconciler {
     }
 }
 
+/// Whether Catena will answer the same question in the same way.
+pub(crate) fn is_lasting(failure: &CatenaError) -> bool {
+    match failure {
+        CatenaError::Refused(_)
+        | CatenaError::NotFound
+        | CatenaError::Forbidden(_)
+        | CatenaError::Unreadable { .. } => true,
+        CatenaError::Unauthorised { .. }
+        | CatenaError::RateLimited { .. }
+        | CatenaError::Unavailable { .. }
+        | CatenaError::Credentials(_)
+        | CatenaError::Unclear(_) => false,
+    }
+}
+
 /// All of a list.
 pub(crate) fn listed_of<T>(answer: Answer<Collected<T>>) -> Listed<T> {
     listed(answer.value.items, answer.observed)
@@ -190,3 +207,40 @@ pub(crate) const TIME_FOR_ALL: Duration = Duration::from_secs(20);
 const MOST: usize = 300;
 /// What our clock may be ahead of Catena's, where an answer doesn't tell.
 pub(crate) const LEEWAY: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_pass_outweighs_what_lasts_and_a_limit_both() {
+        let forbidden = || Err::<(), _>(CatenaError::Forbidden(Default::default()));
+        let unavailable = || {
+            Err::<(), _>(CatenaError::Unavailable {
+                sent: true,
+                source: catena_client::Outage::Status(500),
+            })
+        };
+        let limited = || Err::<(), _>(CatenaError::RateLimited { retry_after: None });
+        let weightiest = |answers: &[&dyn Fn() -> Result<(), CatenaError>]| {
+            let mut asked = Asked::default();
+            for answer in answers {
+                asked.got(answer());
+            }
+            let hopeless = asked.is_hopeless();
+            (asked.failure.map(|it| is_lasting(&it)), hopeless)
+        };
+        assert_eq!(weightiest(&[&|| Ok(())]), (None, false));
+        assert_eq!(weightiest(&[&forbidden]), (Some(true), false));
+        assert_eq!(
+            weightiest(&[&forbidden, &unavailable]),
+            (Some(false), false)
+        );
+        assert_eq!(
+            weightiest(&[&unavailable, &forbidden]),
+            (Some(false), false)
+        );
+        assert_eq!(weightiest(&[&unavailable, &limited]), (Some(false), true));
+        assert_eq!(weightiest(&[&limited, &forbidden]), (Some(false), true));
+    }
+}

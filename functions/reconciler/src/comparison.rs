@@ -17,7 +17,7 @@ use tracing::{error, info, warn};
 
 use crate::{
     Reconciler,
-    ask::{Asked, TIME_FOR_ALL, array, listed, listed_of},
+    ask::{Asked, TIME_FOR_ALL, array, is_lasting, listed, listed_of},
     reconciler::{Clock, Undone},
 };
 
@@ -481,21 +481,6 @@ impl Step {
             Self::Fleets(_) => Self::Requests,
             Self::Requests | Self::Done => Self::Done,
         }
-    }
-}
-
-/// Whether Catena will answer the same question in the same way.
-fn is_lasting(failure: &CatenaError) -> bool {
-    match failure {
-        CatenaError::Refused(_)
-        | CatenaError::NotFound
-        | CatenaError::Forbidden(_)
-        | CatenaError::Unreadable { .. } => true,
-        CatenaError::Unauthorised { .. }
-        | CatenaError::RateLimited { .. }
-        | CatenaError::Unavailable { .. }
-        | CatenaError::Credentials(_)
-        | CatenaError::Unclear(_) => false,
     }
 }
 

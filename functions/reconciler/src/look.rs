@@ -116,6 +116,10 @@ impl Reconciler {
                 let until = self.pause(*retry_after, timestamp(now())).await;
                 Outcome::Failed(Some(until))
             }
+            // Asked again soon it would be refused again: so it waits as long as what was answered.
+            Some(CatenaError::Refused(_) | CatenaError::Forbidden(_) | CatenaError::NotFound) => {
+                Outcome::Answered
+            }
             Some(_) => Outcome::Failed(None),
         };
         for attempt in 0..COMMIT_ATTEMPTS {
@@ -156,7 +160,7 @@ struct Lease {
 #[derive(Clone, Copy)]
 enum Outcome {
     Answered,
-    /// Not all was answered; Catena isn't to be asked before this, if it said so.
+    /// Not all was answered, which may pass; Catena isn't to be asked before this, if it said so.
     Failed(Option<Timestamp>),
 }
 
@@ -199,20 +203,20 @@ impl Lease {
         let until = self.until;
         let put_off = self.asked.map(|look| Due { at: until, ..look });
         let mine = put_off.is_some() && stored.look == put_off;
+        stored.look = match outcome {
+            Outcome::Answered => stored.look.filter(|_| !mine),
+            Outcome::Failed(_) => self.asked.filter(|_| mine).or(stored.look),
+        };
         let looks = self.held.clone();
-        match outcome {
+        stored.looks = match outcome {
             Outcome::Answered => {
-                stored.look = stored.look.filter(|_| !mine);
                 // Trouble that began since isn't looked at yet.
                 let mut due = due(&stored, policy, now);
                 due.retain(|due| due.at <= self.since || !self.why.contains(&due.why));
-                stored.looks = looks.answered(&due, &self.why, now);
+                looks.answered(&due, &self.why, now)
             }
-            Outcome::Failed(not_before) => {
-                stored.look = self.asked.filter(|_| mine).or(stored.look);
-                stored.looks = looks.failed(not_before, policy, now);
-            }
-        }
+            Outcome::Failed(not_before) => looks.failed(not_before, policy, now),
+        };
         stored
     }
 }
