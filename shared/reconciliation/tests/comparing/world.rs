@@ -154,7 +154,7 @@ impl World {
         webhooks
     }
 
-    /// What was so of the same things earlier, before anything in [`World::webhooks`] was.
+    /// What isn't so of the same things any more.
     pub(crate) fn outdated(&self, rng: &mut Rng) -> Vec<Observation> {
         let mut outdated = Vec::new();
         for it in &self.agreements {
@@ -170,7 +170,8 @@ impl World {
         for it in &self.connections {
             let status = pick(rng, &["active", "stale", "failed"]);
             let id = it["id"].as_str().expect("an id");
-            let when = rng.i64(40_001..50_000);
+            // Also after the time that Catena gives what is so now.
+            let when = rng.i64(40_001..PAST);
             outdated.push(observation(&format!("40000 linked {id}")));
             outdated.push(observation(&format!("{when} state {id} {status}")));
         }
