@@ -20,17 +20,27 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
-    /// An answer, or else nothing and the reason; the weightiest of several reasons stays.
-    fn got<T>(&mut self, answer: Result<T, CatenaError>) -> Option<T> {
+    /// An answer, or else nothing and the reason. Of several reasons the first stays that may pass, unless Catena wants to be left
+    /// alone.
+    pub(crate) fn got<T>(&mut self, answer: Result<T, CatenaError>) -> Option<T> {
         match answer {
             Ok(answer) => Some(answer),
             Err(failure) => {
-                if self.failure.is_none() || matches!(failure, CatenaError::RateLimited { .. }) {
+                let limited = matches!(failure, CatenaError::RateLimited { .. });
+                if limited || self.failure.as_ref().is_none_or(is_lasting) {
                     self.failure = Some(failure);
                 }
                 None
             }
         }
+    }
+
+    /// Asks for a fleet's invitations.
+    async fn invitations(&mut self, fleet_ref: &str, calls: Calls<'_>) {
+        let listed = calls.invitations(Some(fleet_ref)).collect(MOST).await;
+        let listed = self.got(listed);
+        self.answers.all_invitations = listed.as_ref().is_some_and(|it| !it.value.more);
+        self.answers.invitations = listed.map(invitations);
     }
 
     /// Whether the next question would be refused like the last.
@@ -59,10 +69,7 @@ impl Reconciler {
         let mut asked = Asked::default();
         let fleet_ref = fleet.as_str();
         if questions.invitations {
-            let listed = calls.invitations(Some(fleet_ref)).collect(MOST).await;
-            let listed = asked.got(listed);
-            asked.answers.all_invitations = listed.as_ref().is_some_and(|it| !it.value.more);
-            asked.answers.invitations = listed.map(invitations);
+            asked.invitations(fleet_ref, calls).await;
         }
         if questions.agreements && !asked.is_hopeless() {
             let filter = AgreementFilter {
@@ -105,6 +112,10 @@ impl Reconciler {
                 }
                 answer => asked.answers.requests = asked.got(answer).map(array),
             }
+        }
+        // A request is ours only if its invitation is, which may be one that nobody told of (contract 4.3).
+        if asked.answers.names_unknown_invitation(record) && !asked.is_hopeless() {
+            asked.invitations(fleet_ref, calls).await;
         }
         self.ask_for_missing(record, &mut asked, calls, now).await;
         if let Some(failure @ (CatenaError::Unauthorised { .. } | CatenaError::Forbidden(_))) =
@@ -160,6 +171,21 @@ impl Reconciler {
     }
 }
 
+/// Whether Catena will answer the same question in the same way.
+pub(crate) fn is_lasting(failure: &CatenaError) -> bool {
+    match failure {
+        CatenaError::Refused(_)
+        | CatenaError::NotFound
+        | CatenaError::Forbidden(_)
+        | CatenaError::Unreadable { .. } => true,
+        CatenaError::Unauthorised { .. }
+        | CatenaError::RateLimited { .. }
+        | CatenaError::Unavailable { .. }
+        | CatenaError::Credentials(_)
+        | CatenaError::Unclear(_) => false,
+    }
+}
+
 /// All of a list.
 pub(crate) fn listed_of<T>(answer: Answer<Collected<T>>) -> Listed<T> {
     listed(answer.value.items, answer.observed)
@@ -190,3 +216,40 @@ pub(crate) const TIME_FOR_ALL: Duration = Duration::from_secs(20);
 const MOST: usize = 300;
 /// What our clock may be ahead of Catena's, where an answer doesn't tell.
 pub(crate) const LEEWAY: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_pass_outweighs_what_lasts_and_a_limit_both() {
+        let forbidden = || Err::<(), _>(CatenaError::Forbidden(Default::default()));
+        let unavailable = || {
+            Err::<(), _>(CatenaError::Unavailable {
+                sent: true,
+                source: catena_client::Outage::Status(500),
+            })
+        };
+        let limited = || Err::<(), _>(CatenaError::RateLimited { retry_after: None });
+        let weightiest = |answers: &[&dyn Fn() -> Result<(), CatenaError>]| {
+            let mut asked = Asked::default();
+            for answer in answers {
+                asked.got(answer());
+            }
+            let hopeless = asked.is_hopeless();
+            (asked.failure.map(|it| is_lasting(&it)), hopeless)
+        };
+        assert_eq!(weightiest(&[&|| Ok(())]), (None, false));
+        assert_eq!(weightiest(&[&forbidden]), (Some(true), false));
+        assert_eq!(
+            weightiest(&[&forbidden, &unavailable]),
+            (Some(false), false)
+        );
+        assert_eq!(
+            weightiest(&[&unavailable, &forbidden]),
+            (Some(false), false)
+        );
+        assert_eq!(weightiest(&[&unavailable, &limited]), (Some(false), true));
+        assert_eq!(weightiest(&[&limited, &forbidden]), (Some(false), true));
+    }
+}

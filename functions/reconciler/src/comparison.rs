@@ -17,8 +17,8 @@ use tracing::{error, info, warn};
 
 use crate::{
     Reconciler,
-    ask::{Asked, TIME_FOR_ALL, array, listed},
-    reconciler::{Clock, Undone},
+    ask::{Asked, TIME_FOR_ALL, array, is_lasting, listed, listed_of},
+    reconciler::{Clock, SHORTEST_LEASE_MS, Undone},
 };
 
 /// How far the comparison is, and what it found.
@@ -40,6 +40,12 @@ pub struct Comparison {
     pub healed: u64,
     /// Fleets that had no record.
     pub imported: u64,
+    /// Lists that Catena doesn't let us read to their end.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub given_up: u32,
+    /// Failures in a row.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    failures: u32,
 }
 
 /// What is compared, in this order: an invitation must be known before a request that came from it.
@@ -72,6 +78,8 @@ impl Comparison {
             listed: 0,
             healed: 0,
             imported: 0,
+            given_up: 0,
+            failures: 0,
         }
     }
 
@@ -83,6 +91,42 @@ impl Comparison {
     /// As it is in the table.
     pub fn text(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// Goes on after a page that was read.
+    fn turn(&mut self, next: Option<String>, now: Timestamp) {
+        self.failures = 0;
+        self.cursor = next;
+        if self.cursor.is_none() {
+            self.step = self.step.next();
+        }
+        if self.step == Step::Done {
+            self.finished = Some(now);
+        }
+    }
+
+    /// Goes on after a page that Catena will refuse again: with the next list.
+    fn give_up(&mut self, now: Timestamp) {
+        self.given_up = self.given_up.saturating_add(1);
+        self.turn(None, now);
+    }
+
+    /// How long to wait after a page that Catena may tell of later, in milliseconds: longer each time.
+    fn put_off(&mut self) -> i64 {
+        let wait = FIRST_RETRY_MS << self.failures.min(10);
+        self.failures = self.failures.saturating_add(1);
+        wait.min(LONGEST_RETRY_MS)
+    }
+
+    /// Whether a page won't ever be read.
+    fn is_hopeless(&self, failure: &CatenaError) -> bool {
+        let unavailable = matches!(failure, CatenaError::Unavailable { .. });
+        is_lasting(failure) || unavailable && self.failures >= MOST_FAILURES
+    }
+
+    /// How many fleets to ask about at once: fewer after each failure, since so many may be too many for the time that there is.
+    fn fleets_at_once(&self) -> usize {
+        (FLEETS_AT_ONCE >> self.failures.min(10)).max(1)
     }
 
     /// When the next one begins, if this one is over.
@@ -99,7 +143,7 @@ impl Reconciler {
         now: Timestamp,
     ) -> Result<bool, StoreError> {
         let policy = &self.settings.policy;
-        let lease = Some(now.plus(policy.wait(LEASE_MS)));
+        let lease = Some(now.plus(policy.wait(LEASE_MS).max(SHORTEST_LEASE_MS)));
         let leased = shared
             .comparison_leased_until
             .is_some_and(|until| now < until);
@@ -143,31 +187,34 @@ impl Reconciler {
                 break;
             }
             let page = match self.page(&at, now).await {
-                Ok(page) => page,
+                Ok(page) => Some(page),
                 Err(Broken::Undone(error)) => return Err(error),
+                Err(Broken::Catena(failure)) if at.is_hopeless(&failure) => {
+                    error!(outcome = "list-given-up", step = ?at.step, cause = describe(&failure), "one of Catena's lists can't be read to its end: it is left out until tomorrow");
+                    at.give_up(timestamp(now()));
+                    None
+                }
                 Err(Broken::Catena(failure)) => {
                     self.comparison_failed(&failure, now).await;
-                    break;
+                    let wait = self.settings.policy.wait(at.put_off());
+                    let until = timestamp(now()).plus(wait);
+                    self.table.compare(&shared, &at.text(), Some(until)).await?;
+                    return Ok(());
                 }
             };
-            at.listed += page.listed;
-            let answers = page.answers.into_iter();
-            for (fleet, answers) in answers {
-                match self.heal(&fleet, answers, now).await? {
-                    Healed::Nothing => continue,
-                    Healed::Known => at.healed += 1,
-                    Healed::New => at.imported += 1,
+            if let Some(page) = page {
+                at.listed += page.listed;
+                for (fleet, answers) in page.answers {
+                    match self.heal(&fleet, answers, now).await? {
+                        Healed::Nothing => continue,
+                        Healed::Known => at.healed += 1,
+                        Healed::New => at.imported += 1,
+                    }
+                    told = true;
                 }
-                told = true;
-            }
-            at.cursor = page.next;
-            if at.cursor.is_none() {
-                at.step = at.step.next();
                 // What one list told is in the records before the next is compared with them: the next sweep goes on.
-                pauses = told;
-            }
-            if at.step == Step::Done {
-                at.finished = Some(timestamp(now()));
+                pauses = told && page.next.is_none();
+                at.turn(page.next, timestamp(now()));
             }
             let lease = shared
                 .comparison_leased_until
@@ -184,6 +231,7 @@ impl Reconciler {
                 listed = at.listed,
                 healed = at.healed,
                 imported = at.imported,
+                given_up = at.given_up,
                 took_ms = finished.0 - at.started.0,
                 "compared with Catena's lists: {} listed, {} fleets healed, {} imported",
                 at.listed,
@@ -262,7 +310,10 @@ impl Reconciler {
                     pages.cursor(),
                 )
             }
-            Step::Fleets(stage) => self.fleets(stage, cursor, now).await?,
+            Step::Fleets(stage) => {
+                let limit = at.fleets_at_once();
+                self.fleets(stage, cursor, limit, now).await?
+            }
             Step::Requests => match calls.integration_requests(None, None).await {
                 Ok(answer) => {
                     let listed = array(answer);
@@ -286,18 +337,16 @@ impl Reconciler {
         &self,
         stage: Stage,
         after: Option<String>,
+        limit: usize,
         now: Clock,
     ) -> Result<Page, Broken> {
         let after = after.as_deref().and_then(FleetRef::parse);
-        let fleets = self
-            .table
-            .fleets_in(stage, after.as_ref(), FLEETS_AT_ONCE)
-            .await;
+        let fleets = self.table.fleets_in(stage, after.as_ref(), limit).await;
         let fleets = fleets.map_err(Undone::from)?;
         let Some(last) = fleets.last().cloned() else {
             return Ok(Page::empty());
         };
-        let next = (fleets.len() >= FLEETS_AT_ONCE).then(|| last.as_str().to_owned());
+        let next = (fleets.len() >= limit).then(|| last.as_str().to_owned());
         let wanted = fleets.iter().cloned().collect();
         let records = self.table.look_up(&BTreeSet::new(), &wanted).await;
         let records = records.map_err(Undone::from)?.records;
@@ -329,14 +378,18 @@ impl Reconciler {
                     fleet_ref: Some(fleet.as_str().to_owned()),
                     ..AgreementFilter::default()
                 };
-                let agreements = calls.share_agreements(&filter).collect(MOST).await?;
-                asked.answers.agreements =
-                    Some(listed(agreements.value.items, agreements.observed));
+                let agreements = calls.share_agreements(&filter).collect(MOST).await;
+                asked.answers.agreements = asked.got(agreements).map(listed_of);
             }
             self.ask_for_missing(&stored.record, &mut asked, calls, now)
                 .await;
-            if let Some(failure) = asked.failure {
-                return Err(failure.into());
+            match asked.failure {
+                // What can't be read of one fleet keeps nobody from the others.
+                Some(failure) if is_lasting(&failure) => {
+                    warn!(fleet.ref = %fleet, outcome = "comparison-incomplete", cause = describe(&failure), "fleet {fleet}: Catena doesn't tell all of it");
+                }
+                Some(failure) => return Err(failure.into()),
+                None => {}
             }
             page.answers.insert(fleet, asked.answers);
         }
@@ -345,7 +398,14 @@ impl Reconciler {
 
     /// Tells a fleet's record what Catena says and it doesn't.
     async fn heal(&self, fleet: &FleetRef, answers: Answers, now: Clock) -> Result<Healed, Undone> {
-        let stored = self.table.record(fleet).await?;
+        let stored = match self.table.record(fleet).await {
+            // It keeps nobody from the others.
+            Err(error) if error.is_lasting() => {
+                error!(fleet.ref = %fleet, outcome = "unreadable-record", cause = describe(&error), "fleet {fleet}: its record can't be compared");
+                return Ok(Healed::Nothing);
+            }
+            stored => stored?,
+        };
         let differences = answers.differences(fleet, &stored.record);
         if differences.is_empty() {
             return Ok(Healed::Nothing);
@@ -428,6 +488,10 @@ impl Step {
     }
 }
 
+const fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
 fn has_active_agreement(stored: &StoredRecord) -> bool {
     let newest = stored.record.facts.newest_agreement();
     newest.is_some_and(|(_, known)| known.current.value().status == AgreementStatus::Active)
@@ -466,7 +530,179 @@ const COMPARISON: &str = "catena.comparison";
 const EVERY_MS: i64 = 24 * 60 * 60 * 1000;
 /// A part that is cut off is taken up by the next sweep after this.
 const LEASE_MS: i64 = 2 * 60 * 1000;
+/// After the first failure in a row; it doubles from there.
+const FIRST_RETRY_MS: i64 = 60 * 1000;
+const LONGEST_RETRY_MS: i64 = 60 * 60 * 1000;
+/// Half a day of failing: so long no outage should last, so it is this page.
+const MOST_FAILURES: u32 = 16;
 /// Catena takes a hundred references in a call (contract 2).
 const FLEETS_AT_ONCE: usize = 100;
 /// Things of a hundred fleets.
 const MOST: usize = 10_000;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp(1_777_881_600_000);
+
+    fn read(text: &str) -> Option<Comparison> {
+        Comparison::read(&Shared {
+            comparison: Some(text.to_owned()),
+            ..Shared::default()
+        })
+    }
+
+    #[test]
+    fn the_form_in_the_table_stays() {
+        let begun = Comparison::new(NOW);
+        let mut cut_off = Comparison {
+            step: Step::Fleets(Stage::ReconnectReady),
+            cursor: Some("FLEET-1".to_owned()),
+            listed: 5,
+            healed: 2,
+            imported: 1,
+            ..begun.clone()
+        };
+        cut_off.put_off();
+        let mut over = begun.clone();
+        while over.finished.is_none() {
+            over.give_up(NOW);
+        }
+        for (comparison, text) in [
+            (
+                begun,
+                r#"{"started":1777881600000,"step":"invitations","listed":0,"healed":0,"imported":0}"#,
+            ),
+            (
+                cut_off,
+                r#"{"started":1777881600000,"step":{"fleets":"reconnect_ready"},"cursor":"FLEET-1","listed":5,"healed":2,"imported":1,"failures":1}"#,
+            ),
+            (
+                over,
+                r#"{"started":1777881600000,"finished":1777881600000,"step":"done","listed":0,"healed":0,"imported":0,"given_up":9}"#,
+            ),
+        ] {
+            assert_eq!(comparison.text(), text);
+            assert_eq!(read(text), Some(comparison));
+        }
+        assert_eq!(read("{}"), None);
+        assert_eq!(Comparison::read(&Shared::default()), None);
+    }
+
+    #[test]
+    fn every_list_is_compared_and_all_fleets_that_may_have_connections() {
+        let mut comparison = Comparison::new(NOW);
+        let mut steps = Vec::new();
+        while comparison.finished.is_none() {
+            steps.push(serde_json::to_string(&comparison.step).unwrap());
+            comparison.turn(None, NOW);
+        }
+        let expected = [
+            r#""invitations""#,
+            r#""agreements""#,
+            r#"{"fleets":"connected"}"#,
+            r#"{"fleets":"degraded"}"#,
+            r#"{"fleets":"accepted"}"#,
+            r#"{"fleets":"requested"}"#,
+            r#"{"fleets":"reconnect_ready"}"#,
+            r#"{"fleets":"disconnected"}"#,
+            r#""requests""#,
+        ];
+        assert_eq!(steps, expected);
+        assert_eq!(comparison.next(5), Some(NOW.plus(5)));
+    }
+
+    #[test]
+    fn a_list_is_read_page_by_page() {
+        let mut comparison = Comparison::new(NOW);
+        comparison.turn(Some("2".to_owned()), NOW);
+        assert_eq!(comparison.step, Step::Invitations);
+        assert_eq!(comparison.cursor.as_deref(), Some("2"));
+        comparison.turn(None, NOW);
+        assert_eq!(
+            (comparison.step, comparison.cursor),
+            (Step::Agreements, None)
+        );
+    }
+
+    #[test]
+    fn waits_grow_and_pages_shrink_while_catena_fails() {
+        let mut comparison = Comparison::new(NOW);
+        assert_eq!(comparison.fleets_at_once(), 100);
+        let tries = (0..9).map(|_| (comparison.put_off() / 60_000, comparison.fleets_at_once()));
+        let tries: Vec<_> = tries.collect();
+        assert_eq!(
+            tries,
+            [
+                (1, 50),
+                (2, 25),
+                (4, 12),
+                (8, 6),
+                (16, 3),
+                (32, 1),
+                (60, 1),
+                (60, 1),
+                (60, 1)
+            ]
+        );
+        comparison.turn(Some("FLEET-1".to_owned()), NOW);
+        assert_eq!(
+            (comparison.fleets_at_once(), comparison.put_off()),
+            (100, 60_000)
+        );
+    }
+
+    #[test]
+    fn a_page_that_is_never_answered_ends_a_list_but_an_outage_does_not() {
+        let unavailable = || CatenaError::Unavailable {
+            sent: true,
+            source: catena_client::Outage::Status(500),
+        };
+        let mut comparison = Comparison::new(NOW);
+        assert!(comparison.is_hopeless(&CatenaError::NotFound));
+        let mut minutes = 0;
+        while !comparison.is_hopeless(&unavailable()) {
+            minutes += comparison.put_off() / 60_000;
+        }
+        assert_eq!(minutes / 60, 11);
+        let limited = CatenaError::RateLimited { retry_after: None };
+        assert!(!comparison.is_hopeless(&limited));
+        comparison.give_up(NOW);
+        assert_eq!(comparison.step, Step::Agreements);
+        assert!(!comparison.is_hopeless(&unavailable()));
+    }
+
+    #[test]
+    fn requests_are_told_to_the_fleets_that_they_name() {
+        let request = |id: &str, fleet: Option<&str>| -> IntegrationRequest {
+            let request = serde_json::json!({ "id": id, "fleet_ref": fleet });
+            serde_json::from_value(request).unwrap()
+        };
+        let all = Listed {
+            items: vec![
+                request("1", Some("A")),
+                request("2", None),
+                request("3", Some("B")),
+                request("4", Some("A")),
+                request("5", Some("")),
+            ],
+            observed: catena::Instant::from_millis(1),
+            latest: catena::Instant::from_millis(2),
+        };
+        let told = of_requests(all).into_iter().map(|(fleet, answers)| {
+            let requests = answers.requests.unwrap();
+            assert_eq!(requests.latest, catena::Instant::from_millis(2));
+            let ids: Vec<_> = requests.items.into_iter().map(|it| it.id).collect();
+            (fleet.to_string(), ids.join(","))
+        });
+        let told: BTreeMap<String, String> = told.collect();
+        let expected = [("A", "1,4"), ("B", "3")];
+        assert_eq!(
+            told,
+            expected.map(|(a, b)| (a.to_owned(), b.to_owned())).into()
+        );
+    }
+}

@@ -1,14 +1,15 @@
 //! Events that wait because nobody knows whose they are: Catena does.
 
-use catena::Instant;
+use std::collections::BTreeSet;
+
 use catena_client::{AgreementFilter, CatenaError};
-use fleet::{At, Fact, FleetRef, Observation, Timestamp};
-use store::{Key, Parked, timestamp};
+use fleet::{At, Fact, FleetRef, InvitationFact, Observation, Policy, Timestamp};
+use store::{Key, KeyRecord, Parked, timestamp};
 use tracing::{info, warn};
 
 use crate::{
     Reconciler,
-    ask::{LEEWAY, TIME_FOR_ALL},
+    ask::TIME_FOR_ALL,
     look::ANSWER,
     reconciler::{Clock, Undone},
 };
@@ -18,13 +19,15 @@ impl Reconciler {
     pub(crate) async fn resolve(&self, key: &Key, now: Clock) -> Result<(), Undone> {
         let waiting = self.table.parked(key).await?;
         let at = timestamp(now());
-        let Some(first) = waiting.first() else {
+        if waiting.is_empty() {
             return Ok(());
-        };
+        }
         let since = waiting.iter().filter_map(|it| it.since).min();
-        let age_ms = since.map_or(0, |since| at.0.saturating_sub(since.0));
+        // Those that an older program parked are old.
+        let age_ms = since.map_or(LONGEST_MS, |since| at.0.saturating_sub(since.0));
         let (key_name, age_seconds, count) = (key.to_string(), age_ms / 1000, waiting.len());
-        let owners = match self.owners(key).await {
+        let policy = &self.settings.policy;
+        let owners = match self.owners(key, at).await {
             Ok(owners) => owners,
             Err(Unresolved::Undone(error)) => return Err(error),
             Err(Unresolved::Catena(failure)) => {
@@ -32,95 +35,72 @@ impl Reconciler {
                 if let CatenaError::RateLimited { retry_after } = failure {
                     self.pause(retry_after, at).await;
                 }
-                return self
-                    .put_off(&waiting, at.plus(self.settings.policy.wait(RETRY_MS)))
-                    .await;
+                return self.put_off(&waiting, next(None, policy, at)).await;
             }
         };
-        let observed = Instant::from(now() - LEEWAY);
-        let about = |fact| {
-            let at = At(Timestamp(observed.millis()), 0);
-            vec![Observation { at, fact }]
-        };
-        for fleet in &owners {
-            let fact = match key {
-                Key::CatenaFleet(id) => Fact::CatenaFleet(id.clone()),
-                Key::Connection(id) => Fact::Linked {
-                    connection: id.clone(),
-                },
-                Key::Invitation(hash) => Fact::Invitation {
-                    invitation: hash.clone(),
-                    was: fleet::InvitationFact::Created,
-                },
-            };
-            self.tell(fleet, ANSWER, about(fact), now).await?;
+        for fleet in &owners.fleets {
+            self.tell(fleet, ANSWER, owners.told.clone(), now).await?;
         }
-        match owners.first() {
+        match owners.fleets.first() {
             Some(fleet) => {
                 info!(fleet.ref = %fleet, outcome = "parked-resolved", key = key_name, parked_age_seconds = age_seconds, parked_count = count, "fleet {fleet}: parked events are its own");
-                Ok(())
             }
-            None => {
-                let wait = match first.since {
-                    // Soon at first, then as long again as it waits already.
-                    Some(_) => age_ms.clamp(self.settings.policy.wait(RETRY_MS), LONGEST_MS),
-                    None => LONGEST_MS,
-                };
-                warn!(
-                    outcome = "parked-unresolved",
-                    key = key_name,
-                    parked_age_seconds = age_seconds,
-                    parked_count = count,
-                    "parked events wait: Catena doesn't know whose they are"
-                );
-                self.put_off(&waiting, at.plus(wait)).await
-            }
+            None => warn!(
+                outcome = "parked-unresolved",
+                key = key_name,
+                parked_age_seconds = age_seconds,
+                parked_count = count,
+                "parked events wait: Catena doesn't know whose they are"
+            ),
         }
+        // Also what is resolved: should it not be set free, it isn't asked for ever again at once.
+        self.put_off(&waiting, next(Some(age_ms), policy, at)).await
     }
 
-    /// The fleets that a key belongs to: by the table, or else by Catena.
-    async fn owners(&self, key: &Key) -> Result<Vec<FleetRef>, Unresolved> {
-        let keys = [key.clone()].into();
+    /// The fleets that a key belongs to, by the table or else by Catena, and what to tell them.
+    async fn owners(&self, key: &Key, now: Timestamp) -> Result<Owners, Unresolved> {
         let found = self
             .table
-            .look_up(&keys, &std::collections::BTreeSet::new())
+            .look_up(&[key.clone()].into(), &BTreeSet::new())
             .await;
         let found = found.map_err(Undone::from)?.keys;
-        let known = found.into_values().flat_map(|it| it.fleets);
-        let known: Vec<FleetRef> = known.collect();
-        if !known.is_empty() {
-            return Ok(known);
+        let known = found.into_values().next().unwrap_or_default();
+        let told = reminder(key, &known, now);
+        if !known.fleets.is_empty() && !told.is_empty() {
+            let fleets = known.fleets;
+            return Ok(Owners { fleets, told });
         }
         let calls = self.catena.within(TIME_FOR_ALL);
-        let mut named = Vec::new();
-        match key {
+        let (named, told) = match key {
             Key::CatenaFleet(id) => {
                 let filter = AgreementFilter {
                     fleet_id: Some(id.clone()),
                     ..AgreementFilter::default()
                 };
                 let agreements = calls.share_agreements(&filter).collect(MOST).await?;
-                let ours = agreements
-                    .value
-                    .items
-                    .into_iter()
-                    .filter(|it| it.fleet_id == *id);
-                named.extend(ours.filter_map(|it| it.fleet_ref));
+                let agreements = agreements.value.items.into_iter();
+                let ours = agreements.filter(|it| it.fleet_id == *id);
+                let mut named: Vec<String> = ours.filter_map(|it| it.fleet_ref).collect();
                 if named.is_empty() {
                     let fleet = found_at_all(calls.fleet(id).await)?;
                     named.extend(fleet.and_then(|it| it.value.fleet_ref));
                 }
+                (named, told)
             }
             Key::Connection(id) => {
-                let connection = found_at_all(calls.connection(id).await)?;
-                named.extend(connection.and_then(|it| it.value.fleet_ref));
+                let Some(answer) = found_at_all(calls.connection(id).await)? else {
+                    return Ok(Owners::default());
+                };
+                let (connection, observed) = (answer.value, answer.observed.at());
+                let told = translation::answer::connection(&connection, observed);
+                (connection.fleet_ref.into_iter().collect(), told)
             }
             // Its id is told by nothing but the daily comparison.
-            Key::Invitation(_) => {}
-        }
-        named.sort();
-        named.dedup();
-        Ok(named.iter().filter_map(|it| FleetRef::parse(it)).collect())
+            Key::Invitation(_) => (Vec::new(), told),
+        };
+        let named = named.iter().filter_map(|it| FleetRef::parse(it));
+        let fleets = named.chain(known.fleets).collect();
+        Ok(Owners { fleets, told })
     }
 
     async fn put_off(&self, waiting: &[Parked], until: Timestamp) -> Result<(), Undone> {
@@ -129,6 +109,43 @@ impl Reconciler {
         }
         Ok(())
     }
+}
+
+/// To which fleets a key belongs.
+#[derive(Default)]
+struct Owners {
+    fleets: BTreeSet<FleetRef>,
+    /// Leads them to what waits under the key.
+    told: Vec<Observation>,
+}
+
+/// What can be told of a key to a fleet that it belongs to and changes nothing that is known: it only leads there. A link to a
+/// connection would make a broken one pass for mended.
+fn reminder(key: &Key, known: &KeyRecord, now: Timestamp) -> Vec<Observation> {
+    match key {
+        // Long ago, so that it overrules no id that the fleet has had since.
+        Key::CatenaFleet(id) => vec![Observation {
+            at: At(Timestamp(0), 0),
+            fact: Fact::CatenaFleet(id.clone()),
+        }],
+        Key::Connection(id) => known.connection.observations(id),
+        // Just now: when it was made is the earliest moment that is known.
+        Key::Invitation(hash) => vec![Observation {
+            at: At(now, 0),
+            fact: Fact::Invitation {
+                invitation: hash.clone(),
+                was: InvitationFact::Created,
+            },
+        }],
+    }
+}
+
+/// When to look again at events that wait for so many milliseconds: soon at first, then as long again as they wait already. `None`
+/// if nobody knows how they fare.
+fn next(age_ms: Option<i64>, policy: &Policy, now: Timestamp) -> Timestamp {
+    let retry = policy.wait(RETRY_MS);
+    let wait = age_ms.map_or(retry, |age| age.min(LONGEST_MS).max(retry));
+    now.plus(wait)
 }
 
 /// Why nobody knows whose a key is.
@@ -162,3 +179,92 @@ const MOST: usize = 100;
 const RETRY_MS: i64 = 15 * 60 * 1000;
 /// However long it waits, it is asked for once a day.
 const LONGEST_MS: i64 = 24 * 60 * 60 * 1000;
+
+#[cfg(test)]
+mod tests {
+    use fleet::{ConnectionFact, ConnectionState, Facts};
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp(1_777_881_600_000);
+    const MINUTE: i64 = 60 * 1000;
+
+    fn observation(at: i64, fact: Fact) -> Observation {
+        let at = At(NOW.plus(at), 0);
+        Observation { at, fact }
+    }
+
+    fn facts(told: &[Observation]) -> Facts {
+        let told = told.iter();
+        told.fold(Facts::default(), |facts, told| facts.fold(told))
+    }
+
+    #[test]
+    fn what_leads_to_parked_events_changes_nothing_that_is_known() {
+        let stale = ConnectionFact::State(ConnectionState::Stale);
+        let mut key_of_connection = KeyRecord::default();
+        key_of_connection.connection.observe(At(NOW, 0), &stale);
+        let known = facts(&[
+            observation(-2, Fact::CatenaFleet("G".to_owned())),
+            observation(
+                -2,
+                Fact::Invitation {
+                    invitation: "I".to_owned(),
+                    was: InvitationFact::Viewed,
+                },
+            ),
+            observation(
+                -1,
+                Fact::Linked {
+                    connection: "C".to_owned(),
+                },
+            ),
+            observation(
+                0,
+                Fact::Connection {
+                    connection: "C".to_owned(),
+                    was: stale,
+                },
+            ),
+        ]);
+        let nothing = KeyRecord::default();
+        for (key, about) in [
+            (Key::CatenaFleet("F".to_owned()), &nothing),
+            (Key::Invitation("I".to_owned()), &nothing),
+            (Key::Connection("C".to_owned()), &key_of_connection),
+        ] {
+            let told = reminder(&key, about, NOW.plus(MINUTE));
+            assert!(!told.is_empty(), "{key}");
+            let after = told.iter().fold(known.clone(), Facts::fold);
+            assert_eq!(after, known, "{key}");
+            assert!(!after.connections["C"].is_live());
+        }
+        // Nothing is known of it: Catena is to be asked.
+        let connection = Key::Connection("C".to_owned());
+        assert_eq!(reminder(&connection, &nothing, NOW), []);
+    }
+
+    #[test]
+    fn events_that_wait_longer_are_looked_at_less_often() {
+        let policy = Policy::default();
+        let (mut age, mut waits) = (15 * MINUTE, Vec::new());
+        for _ in 0..9 {
+            let wait = next(Some(age), &policy, NOW).0 - NOW.0;
+            waits.push(wait / MINUTE);
+            age += wait;
+        }
+        assert_eq!(waits, [15, 30, 60, 120, 240, 480, 960, 1440, 1440]);
+        assert_eq!(next(None, &policy, NOW), NOW.plus(15 * MINUTE));
+    }
+
+    #[test]
+    fn however_patient_a_policy_is_there_is_a_next_time() {
+        let policy = Policy {
+            wait_percent: 20_000,
+            ..Policy::default()
+        };
+        for age in [None, Some(0), Some(i64::MAX), Some(-MINUTE)] {
+            assert_eq!(next(age, &policy, NOW), NOW.plus(50 * 60 * MINUTE));
+        }
+    }
+}

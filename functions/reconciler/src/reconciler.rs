@@ -11,7 +11,7 @@ use catena_client::Client;
 use fleet::{FleetRef, Observation, Policy, Timestamp};
 use futures_util::{StreamExt, stream};
 use lambda_runtime::Error;
-use queue::{EventsQueue, Message, NotQueued, Task, TasksQueue, Told};
+use queue::{EventsQueue, LONGEST_TOLD, Message, NotQueued, Task, TasksQueue, Told};
 use serde_json::{Value, json};
 use startup::{Env, SettingError, describe};
 use store::{Key, StoreError, Table, timestamp};
@@ -90,25 +90,7 @@ impl Reconciler {
     /// Works off a batch of tasks, a few at a time, and reports those that have to come again: they couldn't be read, or neither
     /// read nor written down what they are about. A task whose fleet Catena didn't tell of is done: the fleet is due again later.
     pub async fn work(&self, batch: SqsEvent, now: Clock) -> SqsBatchResponse {
-        let mut messages: BTreeMap<Task, Vec<String>> = BTreeMap::new();
-        let mut failed = Vec::new();
-        for message in batch.records {
-            let SqsMessage {
-                message_id: Some(id),
-                body,
-                ..
-            } = message
-            else {
-                continue;
-            };
-            match Task::read(body.as_deref().unwrap_or_default()) {
-                Ok(task) => messages.entry(task).or_default().push(id),
-                Err(unreadable) => {
-                    error!(outcome = "unreadable-task", message.id = id, "{unreadable}");
-                    failed.push(id);
-                }
-            }
-        }
+        let (mut messages, mut failed) = read(batch.records);
         let tasks: Vec<Task> = messages.keys().cloned().collect();
         let deadline = tokio::time::Instant::now() + self.settings.deadline;
         for task in self.undone(tasks, now, deadline).await {
@@ -219,14 +201,27 @@ impl Reconciler {
         observations: Vec<Observation>,
         now: Clock,
     ) -> Result<(), NotQueued> {
-        let answered = Told {
-            fleet: fleet.clone(),
-            event: event.to_owned(),
-            observations,
-        };
         let received_at = Instant::from(now());
-        let message = Message::answered(received_at, answered);
-        self.events.send(message).await.map(drop)
+        for observations in parts(observations, MOST_TOLD) {
+            let answered = Told {
+                fleet: fleet.clone(),
+                event: event.to_owned(),
+                observations,
+            };
+            match self
+                .events
+                .send(Message::answered(received_at, answered))
+                .await
+            {
+                Ok(_) => {}
+                // It never will fit: the rest doesn't wait for it.
+                Err(NotQueued::OverLimit(over)) => {
+                    error!(fleet.ref = %fleet, outcome = "answer-too-large", cause = %over, "fleet {fleet}: something that Catena says of it is too large");
+                }
+                Err(unavailable) => return Err(unavailable),
+            }
+        }
+        Ok(())
     }
 
     /// Leaves Catena alone for as long as it asks to be left, whoever looks.
@@ -252,9 +247,124 @@ impl Reconciler {
     }
 }
 
+/// The tasks in a batch, each with the messages that ask for it, and the messages that can't be read.
+fn read(batch: Vec<SqsMessage>) -> (BTreeMap<Task, Vec<String>>, Vec<String>) {
+    let mut messages: BTreeMap<Task, Vec<String>> = BTreeMap::new();
+    let mut failed = Vec::new();
+    for message in batch {
+        let SqsMessage {
+            message_id: Some(id),
+            body,
+            ..
+        } = message
+        else {
+            continue;
+        };
+        match Task::read(body.as_deref().unwrap_or_default()) {
+            Ok(task) => messages.entry(task).or_default().push(id),
+            Err(unreadable) => {
+                error!(outcome = "unreadable-task", message.id = id, "{unreadable}");
+                failed.push(id);
+            }
+        }
+    }
+    (messages, failed)
+}
+
+/// What is said in parts of about `limit` bytes, in its order; one part at least.
+fn parts(observations: Vec<Observation>, limit: usize) -> Vec<Vec<Observation>> {
+    let mut parts = vec![Vec::new()];
+    let mut filled = 0;
+    for said in observations {
+        let bytes = serde_json::to_string(&said).map_or(0, |text| text.len());
+        if filled > 0 && filled + bytes > limit {
+            parts.push(Vec::new());
+            filled = 0;
+        }
+        filled += bytes;
+        if let Some(part) = parts.last_mut() {
+            part.push(said);
+        }
+    }
+    parts
+}
+
+/// Bytes of observations in a message, less than any message may have.
+const MOST_TOLD: usize = LONGEST_TOLD / 2;
+/// However short the waits are, a lease outlasts what it is for.
+pub(crate) const SHORTEST_LEASE_MS: i64 = 25 * 1000;
 /// Tasks at a time. Rate limits are unknown, so concurrency is modest (contract 7, 29).
 const AT_ONCE: usize = 4;
 /// After a 429 that doesn't say how long.
 const PAUSE: Duration = Duration::from_secs(30);
 /// However long Catena asks for: a mistake there must not stop everything for days.
 const LONGEST_PAUSE_MS: i64 = 60 * 60 * 1000;
+
+#[cfg(test)]
+mod tests {
+    use fleet::{At, Fact};
+
+    use super::*;
+
+    #[test]
+    fn what_is_said_is_told_in_parts_that_fit() {
+        let names = |lengths: &[usize]| -> Vec<Observation> {
+            let name = |length: &usize| Observation {
+                at: At(Timestamp(0), 0),
+                fact: Fact::Name("x".repeat(*length)),
+            };
+            lengths.iter().map(name).collect()
+        };
+        let lengths =
+            |all: Vec<Vec<Observation>>| -> Vec<usize> { all.iter().map(Vec::len).collect() };
+        // A date that passed is told without observations.
+        assert_eq!(parts(Vec::new(), 100), [vec![]]);
+        assert_eq!(lengths(parts(names(&[10, 10, 10]), 1000)), [3]);
+        assert_eq!(lengths(parts(names(&[110, 10, 10, 10]), 140)), [1, 3]);
+        // One that fits nowhere is alone.
+        assert_eq!(lengths(parts(names(&[10, 500, 10]), 100)), [1, 1, 1]);
+        let many = names(&[50; 200]);
+        assert_eq!(parts(many.clone(), 300).concat(), many);
+        let whole = names(&[500; 1000]);
+        for part in parts(whole, MOST_TOLD) {
+            let told = Told {
+                fleet: FleetRef::parse("FLEET-1").unwrap(),
+                event: "catena.comparison".to_owned(),
+                observations: part,
+            };
+            let message = Message::answered(Instant::from_millis(0), told);
+            assert!(message.into_body().len() <= LONGEST_TOLD);
+        }
+    }
+
+    #[test]
+    fn a_task_that_is_there_twice_is_done_once() {
+        let message = |id: &str, task: Task| {
+            let mut message = SqsMessage::default();
+            message.message_id = Some(id.to_owned());
+            message.body = Some(task.into_body());
+            message
+        };
+        let mut unreadable = SqsMessage::default();
+        unreadable.message_id = Some("4".to_owned());
+        unreadable.body = Some("{}".to_owned());
+        let fleet = || Task::Fleet("FLEET-1".to_owned());
+        let batch = vec![
+            message("1", fleet()),
+            message("2", Task::Compare),
+            message("3", fleet()),
+            unreadable,
+            SqsMessage::default(),
+        ];
+        let (tasks, failed) = read(batch);
+        let tasks: Vec<_> = tasks
+            .into_iter()
+            .map(|(task, ids)| (task, ids.join(",")))
+            .collect();
+        assert_eq!(
+            tasks,
+            [(fleet(), "1,3".to_owned()), (Task::Compare, "2".to_owned())]
+        );
+        assert_eq!(failed, ["4"]);
+    }
+}

@@ -10,7 +10,10 @@ use startup::describe;
 use store::{DueItem, timestamp};
 use tracing::{info, warn};
 
-use crate::{Reconciler, reconciler::Clock};
+use crate::{
+    Reconciler,
+    reconciler::{Clock, SHORTEST_LEASE_MS},
+};
 
 /// What a sweep found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -32,7 +35,9 @@ impl Reconciler {
         let at = timestamp(now());
         let shared = self.table.shared().await?;
         let found = self.table.due(now(), MOST_PER_SHARD).await?;
-        let until = at.plus(self.settings.policy.wait(LEASE_MS));
+        // Before the leases: nobody would come back for them if it failed after.
+        let compare = self.comparison_is_due(&shared, at).await?;
+        let until = at.plus(self.settings.policy.wait(LEASE_MS).max(SHORTEST_LEASE_MS));
         let mut swept = Swept {
             due: found.len(),
             oldest_ms: found
@@ -66,9 +71,7 @@ impl Reconciler {
                 DueItem::Parked { key, .. } => Task::Parked(key.to_string()),
             })
             .collect();
-        if self.comparison_is_due(&shared, at).await? {
-            tasks.insert(Task::Compare);
-        }
+        tasks.extend(compare.then_some(Task::Compare));
         let messages = tasks.into_iter().map(|task| TaskMessage {
             task,
             delay: Duration::ZERO,

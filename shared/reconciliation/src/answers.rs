@@ -7,11 +7,9 @@ use catena::{
 };
 use fleet::{
     AgreementStatus, At, ConnectionFact, ConnectionState, Decision, Fact, Facts, FleetRef,
-    InvitationFact, Observation, Record, Timestamp,
+    InvitationFact, InvitationFacts, Observation, Record, Timestamp,
 };
 use translation::{answer, translate_answer};
-
-use crate::questions::is_shown;
 
 /// What one question was answered by.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,37 +47,56 @@ pub struct Answers {
 
 impl Answers {
     /// Connections that a record has and that aren't listed: only asking for them by their ids tells whether they are gone, and only
-    /// under an agreement by which Catena shows what there is.
+    /// while Catena shows what the fleet has.
     pub fn missing_connections(&self, record: &Record) -> Vec<String> {
-        let Some(listed) = &self.connections else {
+        let Some(listed) = self.connections.as_ref().filter(|_| self.is_shown()) else {
             return Vec::new();
         };
-        let shown = match &self.agreements {
-            Some(listed) => {
-                let active = |it: &ShareAgreement| it.status == Some(catena::Status::Active);
-                listed.items.iter().any(active)
-            }
-            None => is_shown(record),
-        };
         let listed: BTreeSet<_> = listed.items.iter().map(|it| it.id.as_str()).collect();
-        let links = record.facts.connections.iter().filter(|_| shown);
-        let missing = links.filter(|(id, link)| {
+        let missing = record.facts.connections.iter().filter(|(id, link)| {
             link.linked.is_some() && !link.is_over() && !listed.contains(id.as_str())
         });
         missing.map(|(id, _)| id.clone()).collect()
     }
 
-    /// Agreements that may hold by a record and aren't listed.
+    /// Agreements that aren't over by a record and aren't listed.
     pub fn missing_agreements(&self, record: &Record) -> Vec<String> {
         let Some(listed) = &self.agreements else {
             return Vec::new();
         };
         let listed: BTreeSet<_> = listed.items.iter().map(|it| it.id.as_str()).collect();
-        let known = record.facts.agreements.iter();
-        let missing = known.filter(|(id, known)| {
-            known.current.value().status.may_hold() && !listed.contains(id.as_str())
+        let missing = record.facts.agreements.iter().filter(|(id, known)| {
+            let over = matches!(
+                known.current.value().status,
+                AgreementStatus::Expired | AgreementStatus::Cancelled | AgreementStatus::Deleted
+            );
+            !over && !listed.contains(id.as_str())
         });
         missing.map(|(id, _)| id.clone()).collect()
+    }
+
+    /// Whether Catena shows us what the fleet has: an agreement holds, by what it answered just now (contract 3.2, 3.3). What the
+    /// record says won't do: without the agreement's end everything would seem to be gone.
+    fn is_shown(&self) -> bool {
+        let mut agreements = each(self.agreements.as_ref());
+        let holds = agreements.any(|(listed, it)| {
+            let begun = it.effective_date.is_none_or(|at| at <= listed.observed);
+            let lasts = it.expiration_date.is_none_or(|at| listed.latest < at);
+            it.status == Some(catena::Status::Active) && begun && lasts
+        });
+        let is_listed = self.fleet.as_ref().is_some_and(|it| !it.items.is_empty());
+        match self.agreements {
+            Some(_) => holds,
+            None => is_listed,
+        }
+    }
+
+    /// Whether a request came from an invitation that neither the record nor an answer knows.
+    pub fn names_unknown_invitation(&self, record: &Record) -> bool {
+        let requests = each(self.requests.as_ref());
+        let mut hashes = requests.filter_map(|(_, it)| it.invitation_hash.as_ref());
+        let known = |hash: &str| record.facts.invitations.contains_key(hash);
+        self.invitations.is_none() && hashes.any(|hash| !known(hash.as_str()))
     }
 
     /// What the answers say that a record doesn't, as observations: nothing if they agree. Each is timed by the record's own
@@ -89,35 +106,20 @@ impl Answers {
             facts: record.facts.clone(),
             news: Vec::new(),
         };
-        for (listed, it) in each(self.invitations.as_ref()) {
-            if is_of(fleet, it.fleet_ref.as_deref()) {
-                let told = translate_answer(it, listed.observed, listed.latest).observations;
-                said.all(told, listed);
-            }
-        }
+        self.about_invitations(fleet, &mut said);
         self.invitations_taken_back(&mut said);
-        for (listed, it) in each(self.agreements.as_ref()) {
-            if is_of(fleet, it.fleet_ref.as_deref()) {
-                said.all(answer::share_agreement(it, listed.observed), listed);
-            }
+        for (id, at) in &self.gone {
+            said.gone(id, *at);
         }
-        for (listed, it) in each(self.fleet.as_ref()) {
-            if it.fleet_ref.as_deref() == Some(fleet.as_str()) {
-                said.all(answer::fleet(it, listed.observed), listed);
-            }
-        }
+        self.about_agreements(fleet, &mut said);
+        self.about_itself(fleet, &mut said);
         for (listed, it) in each(self.connections.as_ref()) {
-            if is_of(fleet, it.fleet_ref.as_deref()) {
-                said.connection(it, listed);
-            }
+            said.connection(it, listed, is_of(fleet, it.fleet_ref.as_deref()));
         }
         for (connection, listed) in &self.schedules {
             for it in &listed.items {
                 said.all(answer::schedule(connection, it, listed.observed), listed);
             }
-        }
-        for (id, at) in &self.gone {
-            said.gone(id, *at);
         }
         if let Some(at) = self.requests_refused {
             said.observe(at, Fact::RequestsRefused(true));
@@ -133,6 +135,78 @@ impl Answers {
             }
         }
         said.news
+    }
+
+    /// The invitations. Of the names and Catena's ids of the fleet in them the last counts, unless something answers that knows better
+    /// how they are now.
+    fn about_invitations(&self, fleet: &FleetRef, said: &mut Said) {
+        let (mut name, mut catena_fleet) = (None, None);
+        for (listed, it) in each(self.invitations.as_ref()) {
+            if !is_of(fleet, it.fleet_ref.as_deref()) {
+                continue;
+            }
+            let observed = Timestamp(listed.observed.millis());
+            for told in translate_answer(it, listed.observed, listed.latest).observations {
+                match &told.fact {
+                    Fact::Name(_) => name = name.max(Some((told, observed))),
+                    Fact::CatenaFleet(_) => {
+                        catena_fleet = catena_fleet.max(Some((told, observed)));
+                    }
+                    _ => said.invitation(&told, observed),
+                }
+            }
+        }
+        let mut items = each(self.fleet.as_ref());
+        let named = items.any(|(_, it)| it.shown_name().is_some());
+        let known = each(self.fleet.as_ref()).next().is_some();
+        let known = known || each(self.agreements.as_ref()).next().is_some();
+        let name = name.filter(|_| !named);
+        let catena_fleet = catena_fleet.filter(|_| !known);
+        for (told, observed) in name.into_iter().chain(catena_fleet) {
+            said.said_then(&told, observed);
+        }
+    }
+
+    /// The agreements. Unless the fleet itself tells Catena's id of it, the newest of them does that is active, or else the newest: a
+    /// fleet that came to us again may have another id than before.
+    fn about_agreements(&self, fleet: &FleetRef, said: &mut Said) {
+        let ours = each(self.agreements.as_ref());
+        let ours = ours.filter(|(_, it)| is_of(fleet, it.fleet_ref.as_deref()));
+        let mut ids = BTreeMap::new();
+        for (listed, it) in ours {
+            for told in answer::share_agreement(it, listed.observed) {
+                match told.fact {
+                    Fact::CatenaFleet(_) => _ = ids.insert(it.id.as_str(), (listed, told)),
+                    _ => said.all(vec![told], listed),
+                }
+            }
+        }
+        if each(self.fleet.as_ref()).next().is_some() {
+            return;
+        }
+        let by_age = said.facts.agreements_by_age();
+        let active = by_age
+            .iter()
+            .find(|(_, it)| it.current.value().status == AgreementStatus::Active);
+        let counts = active.or(by_age.first()).map(|(id, _)| *id);
+        if let Some((listed, told)) = counts.and_then(|id| ids.remove(id)) {
+            said.all(vec![told], listed);
+        }
+    }
+
+    /// The fleet itself; of several under one reference the one that is known, or else the one that was made last.
+    fn about_itself(&self, fleet: &FleetRef, said: &mut Said) {
+        let named = each(self.fleet.as_ref());
+        let named = named.filter(|(_, it)| it.fleet_ref.as_deref() == Some(fleet.as_str()));
+        let known = said.facts.catena_fleet.as_ref();
+        let known = known.map(|it| it.value().clone());
+        let itself = named.max_by_key(|(_, it)| {
+            let is_known = known.as_ref() == Some(&it.id);
+            (is_known, it.created_at, &it.id)
+        });
+        if let Some((listed, it)) = itself {
+            said.all(answer::fleet(it, listed.observed), listed);
+        }
     }
 
     /// What the fleet may still decide about and isn't listed any more was taken back, unless it is so new that a list may lag.
@@ -167,7 +241,7 @@ impl Answers {
         let mut us = us.chain(agreed);
         let another = |partner: &str| us.any(|us| us != partner);
         let hash = request.invitation_hash.as_ref();
-        request.fleet_ref.as_deref() == Some(fleet.as_str())
+        is_of(fleet, request.fleet_ref.as_deref())
             && hash.is_some_and(|hash| facts.invitations.contains_key(hash.as_str()))
             && !request.partner_id.as_deref().is_some_and(another)
     }
@@ -182,44 +256,89 @@ struct Said {
 impl Said {
     fn all<T>(&mut self, told: Vec<Observation>, listed: &Listed<T>) {
         let observed = Timestamp(listed.observed.millis());
-        for told in told {
+        for told in &told {
             self.say(told, observed);
         }
     }
 
     fn observe(&mut self, at: Instant, fact: Fact) {
         let at = Timestamp(at.millis());
-        let at_once = At(at, 0);
-        self.say(Observation { at: at_once, fact }, at);
+        let told = Observation {
+            at: At(at, 0),
+            fact,
+        };
+        self.say(&told, at);
     }
 
     /// Takes in what is said at its own time if it counts then, or else at `observed`.
-    fn say(&mut self, told: Observation, observed: Timestamp) {
-        if self.facts.say(&told.fact) {
-            return;
-        }
-        // No clock of Catena's makes what is said now last beyond what will be said next.
-        let own = Observation {
-            at: told.at.min(At(observed, u32::MAX)),
-            fact: told.fact.clone(),
-        };
-        let now = Observation {
-            at: At(observed, 0),
-            fact: told.fact,
-        };
-        for said in [own, now] {
-            let facts = self.facts.clone().fold(&said);
-            if facts.say(&said.fact) {
-                self.facts = facts;
-                self.news.push(said);
-                return;
-            }
+    fn say(&mut self, told: &Observation, observed: Timestamp) {
+        if !self.said_then(told, observed) {
+            self.said_now(told, observed);
         }
     }
 
-    /// A connection that the record isn't linked to is linked, unless it is over, and stands as it does: both were so when it was
-    /// listed. When it changed last says nothing of when it came to serve the fleet (contract 5.1).
-    fn connection(&mut self, it: &Connection, listed: &Listed<Connection>) {
+    /// Takes in what an invitation says.
+    fn invitation(&mut self, told: &Observation, observed: Timestamp) {
+        // Accepting is never undone (contract 4.1): a list that doesn't know it yet lags.
+        let lags = match &told.fact {
+            Fact::Invitation {
+                invitation,
+                was: InvitationFact::Decision(Decision::Open),
+            } => {
+                let known = self.facts.invitations.get(invitation);
+                known.is_some_and(InvitationFacts::accepted)
+            }
+            _ => false,
+        };
+        if !self.said_then(told, observed) && !lags {
+            self.said_now(told, observed);
+        }
+    }
+
+    /// Takes in what is said at its own time, and tells whether it is known then.
+    fn said_then(&mut self, told: &Observation, observed: Timestamp) -> bool {
+        // No clock of Catena's makes what is said now last beyond what will be said next.
+        let at = told.at.min(At(observed, u32::MAX));
+        let fact = told.fact.clone();
+        self.says(told) || self.takes_in(Observation { at, fact })
+    }
+
+    fn said_now(&mut self, told: &Observation, observed: Timestamp) {
+        let (at, fact) = (At(observed, 0), told.fact.clone());
+        self.takes_in(Observation { at, fact });
+    }
+
+    /// Takes something in if it counts, and tells whether it does.
+    fn takes_in(&mut self, said: Observation) -> bool {
+        let facts = self.facts.clone().fold(&said);
+        let before = std::mem::replace(&mut self.facts, facts);
+        if self.says(&said) {
+            self.news.push(said);
+            return true;
+        }
+        self.facts = before;
+        false
+    }
+
+    /// Whether it is known. When an invitation was made tells which is the newest, so it isn't known before the moment is.
+    fn says(&self, told: &Observation) -> bool {
+        match &told.fact {
+            Fact::Invitation {
+                invitation,
+                was: InvitationFact::Created,
+            } => {
+                let known = self.facts.invitations.get(invitation);
+                let first = known.and_then(|it| it.first);
+                first.is_some_and(|first| first <= told.at)
+            }
+            fact => self.facts.say(fact),
+        }
+    }
+
+    /// A connection that the record isn't linked to is linked if it is `own`, unless it is over, and stands as it does: both were so
+    /// when it was listed. When it changed last says nothing of when it came to serve the fleet (contract 5.1). How one stands that
+    /// the record is linked to is told whichever of its fleets Catena names.
+    fn connection(&mut self, it: &Connection, listed: &Listed<Connection>, own: bool) {
         let told = answer::connection(it, listed.observed);
         let known = self.facts.connections.get(&it.id);
         let state = told.iter().find_map(|told| match &told.fact {
@@ -232,7 +351,8 @@ impl Said {
         if known.is_some_and(|link| link.linked.is_some()) {
             return self.all(told, listed);
         }
-        if told.is_empty() || state.as_ref().is_some_and(ConnectionState::is_over) {
+        let over = state.as_ref().is_some_and(ConnectionState::is_over);
+        if !own || told.is_empty() || over {
             return;
         }
         let connection = it.id.clone();

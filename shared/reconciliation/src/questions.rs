@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use fleet::{AgreementStatus, Record, Why};
+use fleet::{Record, Why};
 
 /// What to ask Catena about one fleet: one call each, but for schedules.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,21 +28,11 @@ impl Questions {
         for why in why {
             questions.ask(record, *why);
         }
+        // What isn't shown without an agreement isn't gone (contract 3.3).
+        questions.agreements |= questions.connections;
         // A request is ours only if its invitation is (contract 4.3).
         questions.invitations |= questions.requests && record.facts.invitations.is_empty();
         questions
-    }
-
-    /// Everything that Catena can be asked about a fleet.
-    pub fn all(record: &Record) -> Self {
-        Self {
-            invitations: true,
-            agreements: true,
-            fleet: true,
-            connections: true,
-            requests: !is_connected(record),
-            schedules: stopped(record),
-        }
     }
 
     /// In words, in the order in which they are asked.
@@ -70,17 +60,16 @@ impl Questions {
                 self.fleet = true;
                 self.connections = true;
                 self.requests |= !is_connected(record);
+                self.schedules.extend(stopped(record));
             }
             Why::AgreementUnknown | Why::AgreementHalted => self.agreements = true,
             Why::ConnectionMissing => {
-                self.agreements |= record.facts.agreements.is_empty();
                 self.connections = true;
                 self.requests = true;
             }
-            Why::ConnectionBroken => self.connections = true,
+            Why::ConnectionBroken | Why::ProviderLive => self.connections = true,
             Why::ScheduleStopped => self.schedules.extend(stopped(record)),
             Why::RequestUnconfirmed | Why::RequestPending => self.requests = true,
-            Why::ProviderLive => self.connections = true,
             Why::InvitationEnds
             | Why::AgreementStarts
             | Why::AgreementEnds
@@ -88,12 +77,6 @@ impl Questions {
             | Why::OverrideEnds => {}
         }
     }
-}
-
-/// Whether the newest agreement is one under which Catena shows us what the fleet has (contract 3.3: agreements gate the API).
-pub(crate) fn is_shown(record: &Record) -> bool {
-    let newest = record.facts.newest_agreement();
-    newest.is_some_and(|(_, known)| known.current.value().status == AgreementStatus::Active)
 }
 
 fn is_connected(record: &Record) -> bool {

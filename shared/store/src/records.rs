@@ -53,7 +53,7 @@ pub struct Done {
 /// What became of a share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Taken {
-    /// It changed the record, or when the fleet is looked at.
+    /// It changed the record, or when the fleet is looked at; or a date had passed.
     News,
     /// All of it is known.
     NoNews,
@@ -314,6 +314,9 @@ impl Records<'_> {
         let settled = stored.record.settle(self.policy, now);
         if !changed && !settled && entries.is_empty() {
             return Err(news);
+        }
+        if let Some(last @ Ok(Taken::NoNews)) = news.last_mut().filter(|_| !changed) {
+            *last = Ok(Taken::News);
         }
         if stored.record.facts.len() > CROWDED {
             let horizon = now.plus(-KEPT_MS);
