@@ -75,6 +75,7 @@ impl Story {
             received: newest.plus(late),
             news,
             decided: None,
+            passed: Vec::new(),
         });
         // As the table reads it back.
         let newest = |entry: &HistoryEntry| entry.news.iter().map(|news| news.at).max();
@@ -111,6 +112,7 @@ impl Story {
                 by: by.to_owned(),
                 decided,
             }),
+            passed: Vec::new(),
         });
         self.history.sort_by_key(HistoryEntry::at);
         self
@@ -862,8 +864,12 @@ fn statuses() {
     ]
     .into();
     status.unreadable = 1;
-    status.parked = Waiting::of([at("2026-05-12T06:00:00Z"), at("2026-05-12T08:00:00Z")]);
-    status.due = Waiting::of([at("2026-05-10T03:12:00Z")]);
+    status.parked = Waiting::of([
+        Some(at("2026-05-12T06:00:00Z")),
+        None,
+        Some(at("2026-05-12T08:00:00Z")),
+    ]);
+    status.due = Waiting::of([Some(at("2026-05-10T03:12:00Z"))]);
     (status.quarantined_today, status.quarantined) = (1, 4);
     status.events = Depth {
         waiting: 1200,

@@ -30,7 +30,7 @@ use anyhow::{Result, anyhow};
 use fleet::{FleetRef, Stage, Timestamp};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::Value;
-use store::{DueItem, Parked, StoredRecord};
+use store::{DueItem, Key, StoredRecord};
 use time::{Duration, OffsetDateTime};
 
 use crate::{
@@ -180,20 +180,19 @@ async fn look_around(source: &Source, clock: OffsetDateTime) -> Result<Status> {
         *stages.entry(row.stage).or_default() += 1;
     }
 
-    // What was parked a moment ago is due only when its patience ends.
-    let due = source.table.due(clock + Parked::PATIENCE, usize::MAX).await;
+    let due = source.table.due(clock + PARKED_WITHIN, usize::MAX).await;
     let due = due.map_err(|error| source.table_failed("look for what is due in", error))?;
-    let (mut parked, mut fleets) = (Vec::new(), Vec::new());
+    let (mut keys, mut fleets) = (BTreeSet::new(), Vec::new());
     for (at, item) in due {
         match item {
-            DueItem::Parked(_) => {
-                let patience = Parked::PATIENCE.whole_milliseconds() as i64;
-                parked.push(Timestamp(at.saturating_sub(patience)));
+            DueItem::Parked { key, .. } => {
+                keys.insert(key);
             }
-            DueItem::Fleet(_) if at <= now.0 => fleets.push(Timestamp(at)),
+            DueItem::Fleet(_) if at <= now.0 => fleets.push(Some(Timestamp(at))),
             DueItem::Fleet(_) => {}
         }
     }
+    let parked = parked_since(source, keys).await?;
 
     let days =
         (0..status::DAYS).map(|ago| source.table.quarantined_on(clock - Duration::days(ago)));
@@ -216,6 +215,23 @@ async fn look_around(source: &Source, clock: OffsetDateTime) -> Result<Status> {
     })
 }
 
+/// Since when each event waits that is parked under one of some keys. Its due time tells no more than when it is looked at.
+async fn parked_since(source: &Source, keys: BTreeSet<Key>) -> Result<Vec<Option<Timestamp>>> {
+    let parked = keys.into_iter().map(|key| async move {
+        let parked = source.table.parked(&key).await?;
+        Ok(parked.into_iter().map(|it| it.since).collect())
+    });
+    let parked: Vec<_> = parked.collect();
+    let parked: Vec<Vec<_>> = stream::iter(parked)
+        .buffer_unordered(CONCURRENCY)
+        .try_collect()
+        .await
+        .map_err(|error| source.table_failed("look for parked events in", error))?;
+    Ok(parked.into_iter().flatten().collect())
+}
+
+/// What waits for its fleet is looked at once a day at least, and its lease may be long.
+const PARKED_WITHIN: Duration = Duration::days(2);
 /// Requests at a time.
 const CONCURRENCY: usize = 8;
 /// Records held at a time.

@@ -26,7 +26,7 @@ pub(crate) struct Status {
     pub(crate) dead_letters: Depth,
 }
 
-/// How many of something wait, and since when the first of them.
+/// How many of something wait, and since when the first of them of which that is known.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Waiting {
     pub(crate) count: usize,
@@ -43,11 +43,12 @@ pub(crate) struct Depth {
 }
 
 impl Waiting {
-    pub(crate) fn of(times: impl IntoIterator<Item = Timestamp>) -> Self {
-        times.into_iter().fold(Self::default(), |waiting, at| Self {
-            count: waiting.count + 1,
-            oldest: Some(waiting.oldest.map_or(at, |oldest| oldest.min(at))),
-        })
+    pub(crate) fn of(times: impl IntoIterator<Item = Option<Timestamp>>) -> Self {
+        let times: Vec<_> = times.into_iter().collect();
+        Self {
+            count: times.len(),
+            oldest: times.into_iter().flatten().min(),
+        }
     }
 
     fn json(self) -> Value {
