@@ -9,7 +9,7 @@ use std::{
 use api::{
     Access, AccessBatch, AccessBatchRequest, Connection, FleetDetail, FleetLink, FleetPage,
     FleetSummary, HistoryEntry, HistoryPage, InvitationRequest, Level, Moment, News, Outcome,
-    OverrideRequest, Problem,
+    OverrideRequest, Passed, Problem,
 };
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use fleet::{FleetRef, Override, OverrideKind, Policy, Stage, Timestamp};
@@ -501,6 +501,7 @@ fn entry(entry: store::HistoryEntry) -> HistoryEntry {
         received: Moment(entry.received),
         news: news.collect(),
         decided: entry.decided.map(decided),
+        passed: entry.passed.iter().map(Passed::from).collect(),
         event: entry.event,
         id: entry.id,
     }
@@ -560,3 +561,35 @@ pub(crate) const MOST: usize = 100;
 /// Unless told.
 pub(crate) const USUAL_SIZE: usize = 50;
 const NEXT_CURSOR: &str = "what an answer gave as next_cursor";
+
+#[cfg(test)]
+mod tests {
+    use fleet::{Due, Why};
+
+    use super::*;
+
+    #[test]
+    fn a_history_tells_dates_that_passed_and_nothing_of_them_where_there_are_none() {
+        let received = Timestamp(1_777_881_600_900);
+        let passed = store::HistoryEntry {
+            event: "date.passed".to_owned(),
+            id: None,
+            received,
+            news: Vec::new(),
+            decided: None,
+            passed: vec![Due {
+                at: Timestamp(1_777_881_600_000),
+                why: Why::AgreementEnds,
+            }],
+        };
+        let told = json!(entry(passed.clone()));
+        assert_eq!(told["at"], "2026-05-04T08:00:00Z");
+        let dates = json!([{ "why": "agreement_ends", "at": "2026-05-04T08:00:00Z" }]);
+        assert_eq!(told["passed"], dates);
+        let none = store::HistoryEntry {
+            passed: Vec::new(),
+            ..passed
+        };
+        assert!(json!(entry(none)).get("passed").is_none());
+    }
+}

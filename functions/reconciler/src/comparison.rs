@@ -9,8 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use catena::IntegrationRequest;
 use catena_client::{AgreementFilter, CatenaError, Observed};
 use fleet::{AgreementStatus, FleetRef, Stage, Timestamp};
-use reconciliation::{Answers, Listed};
-use serde::{Deserialize, Serialize};
+use reconciliation::{Answers, Comparison, Listed, Step};
 use startup::describe;
 use store::{Shared, StoreError, StoredRecord, timestamp};
 use tracing::{error, info, warn};
@@ -21,118 +20,12 @@ use crate::{
     reconciler::{Clock, SHORTEST_LEASE_MS, Undone},
 };
 
-/// How far the comparison is, and what it found.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Comparison {
-    /// When it began.
-    pub started: Timestamp,
-    /// When it ended; absent while it runs.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub finished: Option<Timestamp>,
-    /// Which list it is at.
-    step: Step,
-    /// Where in that list.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    cursor: Option<String>,
-    /// Things that Catena listed.
-    pub listed: u64,
-    /// Fleets of which something differed, told to their records.
-    pub healed: u64,
-    /// Fleets that had no record.
-    pub imported: u64,
-    /// Lists that Catena doesn't let us read to their end.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub given_up: u32,
-    /// Failures in a row.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    failures: u32,
-}
-
-/// What is compared, in this order: an invitation must be known before a request that came from it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Step {
-    Invitations,
-    Agreements,
-    Fleets(Stage),
-    Requests,
-    Done,
-}
-
 /// What a page of a list came to.
 struct Page {
     listed: u64,
     next: Option<String>,
     /// What is said of each fleet.
     answers: BTreeMap<FleetRef, Answers>,
-}
-
-impl Comparison {
-    /// One that begins now.
-    pub fn new(now: Timestamp) -> Self {
-        Self {
-            started: now,
-            finished: None,
-            step: Step::Invitations,
-            cursor: None,
-            listed: 0,
-            healed: 0,
-            imported: 0,
-            given_up: 0,
-            failures: 0,
-        }
-    }
-
-    /// Reads what is in the table.
-    pub fn read(shared: &Shared) -> Option<Self> {
-        serde_json::from_str(shared.comparison.as_deref()?).ok()
-    }
-
-    /// As it is in the table.
-    pub fn text(&self) -> String {
-        serde_json::to_string(self).unwrap_or_default()
-    }
-
-    /// Goes on after a page that was read.
-    fn turn(&mut self, next: Option<String>, now: Timestamp) {
-        self.failures = 0;
-        self.cursor = next;
-        if self.cursor.is_none() {
-            self.step = self.step.next();
-        }
-        if self.step == Step::Done {
-            self.finished = Some(now);
-        }
-    }
-
-    /// Goes on after a page that Catena will refuse again: with the next list.
-    fn give_up(&mut self, now: Timestamp) {
-        self.given_up = self.given_up.saturating_add(1);
-        self.turn(None, now);
-    }
-
-    /// How long to wait after a page that Catena may tell of later, in milliseconds: longer each time.
-    fn put_off(&mut self) -> i64 {
-        let wait = FIRST_RETRY_MS << self.failures.min(10);
-        self.failures = self.failures.saturating_add(1);
-        wait.min(LONGEST_RETRY_MS)
-    }
-
-    /// Whether a page won't ever be read.
-    fn is_hopeless(&self, failure: &CatenaError) -> bool {
-        let unavailable = matches!(failure, CatenaError::Unavailable { .. });
-        is_lasting(failure) || unavailable && self.failures >= MOST_FAILURES
-    }
-
-    /// How many fleets to ask about at once: fewer after each failure, since so many may be too many for the time that there is.
-    fn fleets_at_once(&self) -> usize {
-        (FLEETS_AT_ONCE >> self.failures.min(10)).max(1)
-    }
-
-    /// When the next one begins, if this one is over.
-    fn next(&self, wait: i64) -> Option<Timestamp> {
-        Some(self.finished?.plus(wait))
-    }
 }
 
 impl Reconciler {
@@ -148,7 +41,7 @@ impl Reconciler {
             .comparison_leased_until
             .is_some_and(|until| now < until);
         let paused = shared.not_before.is_some_and(|at| now < at);
-        match Comparison::read(shared) {
+        match read(shared) {
             // A new stack has nothing to compare, and perhaps no credentials yet.
             None => {
                 let finished = Some(now);
@@ -163,7 +56,11 @@ impl Reconciler {
             Some(it) if it.finished.is_none() => {
                 self.table.compare(shared, &it.text(), lease).await
             }
-            Some(it) if it.next(policy.wait(EVERY_MS)).is_some_and(|at| at <= now) => {
+            Some(it)
+                if it
+                    .finished
+                    .is_some_and(|at| Comparison::next(at, policy) <= now) =>
+            {
                 let anew = Comparison::new(now).text();
                 self.table.compare(shared, &anew, lease).await
             }
@@ -178,7 +75,7 @@ impl Reconciler {
         deadline: tokio::time::Instant,
     ) -> Result<(), Undone> {
         let mut shared = self.table.shared().await?;
-        let Some(mut at) = Comparison::read(&shared) else {
+        let Some(mut at) = read(&shared) else {
             return Ok(());
         };
         let (mut told, mut pauses) = (false, false);
@@ -189,7 +86,7 @@ impl Reconciler {
             let page = match self.page(&at, now).await {
                 Ok(page) => Some(page),
                 Err(Broken::Undone(error)) => return Err(error),
-                Err(Broken::Catena(failure)) if at.is_hopeless(&failure) => {
+                Err(Broken::Catena(failure)) if is_hopeless(&at, &failure) => {
                     error!(outcome = "list-given-up", step = ?at.step, cause = describe(&failure), "one of Catena's lists can't be read to its end: it is left out until tomorrow");
                     at.give_up(timestamp(now()));
                     None
@@ -472,24 +369,15 @@ impl Page {
     }
 }
 
-impl Step {
-    const fn next(self) -> Self {
-        match self {
-            Self::Invitations => Self::Agreements,
-            Self::Agreements => Self::Fleets(Stage::Connected),
-            Self::Fleets(Stage::Connected) => Self::Fleets(Stage::Degraded),
-            Self::Fleets(Stage::Degraded) => Self::Fleets(Stage::Accepted),
-            Self::Fleets(Stage::Accepted) => Self::Fleets(Stage::Requested),
-            Self::Fleets(Stage::Requested) => Self::Fleets(Stage::ReconnectReady),
-            Self::Fleets(Stage::ReconnectReady) => Self::Fleets(Stage::Disconnected),
-            Self::Fleets(_) => Self::Requests,
-            Self::Requests | Self::Done => Self::Done,
-        }
-    }
+/// Whether a page won't ever be read.
+fn is_hopeless(at: &Comparison, failure: &CatenaError) -> bool {
+    let unavailable = matches!(failure, CatenaError::Unavailable { .. });
+    is_lasting(failure) || unavailable && at.failures >= MOST_FAILURES
 }
 
-const fn is_zero(number: &u32) -> bool {
-    *number == 0
+/// How far the comparison is.
+fn read(shared: &Shared) -> Option<Comparison> {
+    Comparison::read(shared.comparison.as_deref()?)
 }
 
 fn has_active_agreement(stored: &StoredRecord) -> bool {
@@ -526,17 +414,10 @@ fn of_requests(requests: Listed<IntegrationRequest>) -> BTreeMap<FleetRef, Answe
 
 /// What a history calls what a comparison found.
 const COMPARISON: &str = "catena.comparison";
-/// From the end of one to the beginning of the next.
-const EVERY_MS: i64 = 24 * 60 * 60 * 1000;
 /// A part that is cut off is taken up by the next sweep after this.
 const LEASE_MS: i64 = 2 * 60 * 1000;
-/// After the first failure in a row; it doubles from there.
-const FIRST_RETRY_MS: i64 = 60 * 1000;
-const LONGEST_RETRY_MS: i64 = 60 * 60 * 1000;
 /// Half a day of failing: so long no outage should last, so it is this page.
 const MOST_FAILURES: u32 = 16;
-/// Catena takes a hundred references in a call (contract 2).
-const FLEETS_AT_ONCE: usize = 100;
 /// Things of a hundred fleets.
 const MOST: usize = 10_000;
 
@@ -548,113 +429,6 @@ mod tests {
 
     const NOW: Timestamp = Timestamp(1_777_881_600_000);
 
-    fn read(text: &str) -> Option<Comparison> {
-        Comparison::read(&Shared {
-            comparison: Some(text.to_owned()),
-            ..Shared::default()
-        })
-    }
-
-    #[test]
-    fn the_form_in_the_table_stays() {
-        let begun = Comparison::new(NOW);
-        let mut cut_off = Comparison {
-            step: Step::Fleets(Stage::ReconnectReady),
-            cursor: Some("FLEET-1".to_owned()),
-            listed: 5,
-            healed: 2,
-            imported: 1,
-            ..begun.clone()
-        };
-        cut_off.put_off();
-        let mut over = begun.clone();
-        while over.finished.is_none() {
-            over.give_up(NOW);
-        }
-        for (comparison, text) in [
-            (
-                begun,
-                r#"{"started":1777881600000,"step":"invitations","listed":0,"healed":0,"imported":0}"#,
-            ),
-            (
-                cut_off,
-                r#"{"started":1777881600000,"step":{"fleets":"reconnect_ready"},"cursor":"FLEET-1","listed":5,"healed":2,"imported":1,"failures":1}"#,
-            ),
-            (
-                over,
-                r#"{"started":1777881600000,"finished":1777881600000,"step":"done","listed":0,"healed":0,"imported":0,"given_up":9}"#,
-            ),
-        ] {
-            assert_eq!(comparison.text(), text);
-            assert_eq!(read(text), Some(comparison));
-        }
-        assert_eq!(read("{}"), None);
-        assert_eq!(Comparison::read(&Shared::default()), None);
-    }
-
-    #[test]
-    fn every_list_is_compared_and_all_fleets_that_may_have_connections() {
-        let mut comparison = Comparison::new(NOW);
-        let mut steps = Vec::new();
-        while comparison.finished.is_none() {
-            steps.push(serde_json::to_string(&comparison.step).unwrap());
-            comparison.turn(None, NOW);
-        }
-        let expected = [
-            r#""invitations""#,
-            r#""agreements""#,
-            r#"{"fleets":"connected"}"#,
-            r#"{"fleets":"degraded"}"#,
-            r#"{"fleets":"accepted"}"#,
-            r#"{"fleets":"requested"}"#,
-            r#"{"fleets":"reconnect_ready"}"#,
-            r#"{"fleets":"disconnected"}"#,
-            r#""requests""#,
-        ];
-        assert_eq!(steps, expected);
-        assert_eq!(comparison.next(5), Some(NOW.plus(5)));
-    }
-
-    #[test]
-    fn a_list_is_read_page_by_page() {
-        let mut comparison = Comparison::new(NOW);
-        comparison.turn(Some("2".to_owned()), NOW);
-        assert_eq!(comparison.step, Step::Invitations);
-        assert_eq!(comparison.cursor.as_deref(), Some("2"));
-        comparison.turn(None, NOW);
-        assert_eq!(
-            (comparison.step, comparison.cursor),
-            (Step::Agreements, None)
-        );
-    }
-
-    #[test]
-    fn waits_grow_and_pages_shrink_while_catena_fails() {
-        let mut comparison = Comparison::new(NOW);
-        assert_eq!(comparison.fleets_at_once(), 100);
-        let tries = (0..9).map(|_| (comparison.put_off() / 60_000, comparison.fleets_at_once()));
-        let tries: Vec<_> = tries.collect();
-        assert_eq!(
-            tries,
-            [
-                (1, 50),
-                (2, 25),
-                (4, 12),
-                (8, 6),
-                (16, 3),
-                (32, 1),
-                (60, 1),
-                (60, 1),
-                (60, 1)
-            ]
-        );
-        comparison.turn(Some("FLEET-1".to_owned()), NOW);
-        assert_eq!(
-            (comparison.fleets_at_once(), comparison.put_off()),
-            (100, 60_000)
-        );
-    }
-
     #[test]
     fn a_page_that_is_never_answered_ends_a_list_but_an_outage_does_not() {
         let unavailable = || CatenaError::Unavailable {
@@ -662,17 +436,17 @@ mod tests {
             source: catena_client::Outage::Status(500),
         };
         let mut comparison = Comparison::new(NOW);
-        assert!(comparison.is_hopeless(&CatenaError::NotFound));
+        assert!(is_hopeless(&comparison, &CatenaError::NotFound));
         let mut minutes = 0;
-        while !comparison.is_hopeless(&unavailable()) {
+        while !is_hopeless(&comparison, &unavailable()) {
             minutes += comparison.put_off() / 60_000;
         }
         assert_eq!(minutes / 60, 11);
         let limited = CatenaError::RateLimited { retry_after: None };
-        assert!(!comparison.is_hopeless(&limited));
+        assert!(!is_hopeless(&comparison, &limited));
         comparison.give_up(NOW);
         assert_eq!(comparison.step, Step::Agreements);
-        assert!(!comparison.is_hopeless(&unavailable()));
+        assert!(!is_hopeless(&comparison, &unavailable()));
     }
 
     #[test]

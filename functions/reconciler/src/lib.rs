@@ -12,5 +12,4 @@ mod parked;
 mod reconciler;
 mod sweep;
 
-pub use comparison::Comparison;
 pub use reconciler::{Reconciler, Settings};

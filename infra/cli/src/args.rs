@@ -34,9 +34,12 @@ impl Arguments {
         let wrong = match &arguments.command {
             Command::Invite(invite) => invite.wrong(),
             Command::Fleet(Fleet::Override(over)) => over.wrong().map(str::to_owned),
-            Command::Fleet(_) | Command::Uninvite { .. } | Command::Link(_) | Command::Status => {
-                None
-            }
+            Command::Fleet(_)
+            | Command::Uninvite { .. }
+            | Command::Link(_)
+            | Command::Policy(_)
+            | Command::Reconcile(_)
+            | Command::Status => None,
         };
         match wrong {
             Some(wrong) => Err(Self::command().error(ErrorKind::ArgumentConflict, wrong)),
@@ -79,6 +82,12 @@ pub(crate) enum Command {
     /// See to the links that fleets were given
     #[command(subcommand)]
     Link(Link),
+    /// By which rules the stack computes
+    #[command(subcommand)]
+    Policy(Policy),
+    /// Compare all of Catena's lists with the stack's records, from the next sweep on
+    #[command(after_help = RECONCILE)]
+    Reconcile(Reconcile),
     /// The whole at a glance: fleets, queues, what waits and what was set aside
     Status,
 }
@@ -92,6 +101,27 @@ pub(crate) enum Link {
         #[arg(value_name = "REF", value_parser = parse_fleet)]
         fleet: FleetRef,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Policy {
+    /// What the partner decided once for all fleets, setting by setting
+    #[command(after_help = POLICY)]
+    Show,
+}
+
+/// Whether a comparison begins, or only what is due is told.
+#[derive(Debug, Args)]
+pub(crate) struct Reconcile {
+    /// Change nothing and ask Catena nothing: list what is due now, and what would be asked
+    #[arg(long, conflicts_with = "anew")]
+    pub(crate) dry_run: bool,
+    /// Begin again with the first list, also if a comparison is running
+    #[arg(long)]
+    pub(crate) anew: bool,
+    /// With --dry-run: this many fleets and as many keys at most
+    #[arg(long, value_name = "N", default_value = "100", requires = "dry_run")]
+    pub(crate) limit: NonZeroUsize,
 }
 
 #[derive(Debug, Subcommand)]
@@ -121,6 +151,13 @@ pub(crate) enum Fleet {
     List(List),
     /// Whether a fleet may in and what of its data may be read, as the partner API answers it
     Access {
+        /// The fleet's reference, as you gave it to Catena
+        #[arg(value_name = "REF", value_parser = parse_fleet)]
+        fleet: FleetRef,
+    },
+    /// Look now at all that Catena holds of a fleet
+    #[command(after_help = RECHECK)]
+    Recheck {
         /// The fleet's reference, as you gave it to Catena
         #[arg(value_name = "REF", value_parser = parse_fleet)]
         fleet: FleetRef,
@@ -267,6 +304,20 @@ const ROTATE: &str = "\
 Example: `kingpin link rotate FLEET-42` prints FLEET-42's new link, to be given to it. Its invitation stays as it is, and
 Catena isn't asked. Whoever opens the old link is told whom to ask for another one.";
 
+const POLICY: &str = "\
+Example: `kingpin policy show --stack kingpin` lists each setting by its name in the template and in JSON, with its value and what
+it means. `--json` prints the policy as the functions are given it.";
+
+const RECHECK: &str = "\
+Example: `kingpin fleet recheck FLEET-42` makes FLEET-42 due at once, and has the reconciler look at it within seconds. Nothing but
+what Catena answers changes its record.";
+
+const RECONCILE: &str = "\
+Example: `kingpin reconcile --dry-run` lists which fleets are due, why, and what Catena would be asked for about each.
+
+`kingpin reconcile` makes the next sweep begin what otherwise happens once a day: whatever exists at Catena and not here is taken
+in, and what differs is healed. `kingpin status` tells how far it is.";
+
 const WHERE: &str = "\
 Which stack: --stack NAME or KINGPIN_STACK names a deployed one, found with the usual AWS variables and profiles; without
 them it is the local one that `cargo xtask up` started.
@@ -276,7 +327,10 @@ and credential_process, export them: eval \"$(aws configure export-credentials -
 They need cloudformation:DescribeStacks, and
   for `invite`, `uninvite`, `link rotate`, `fleet access` and `fleet override`: execute-api:Invoke on those routes of the
   partner API;
-  for the others: dynamodb:BatchGetItem and dynamodb:Query on the table and its indexes; for `status` sqs:GetQueueAttributes.
+  for `policy show`: nothing else;
+  for the others: dynamodb:BatchGetItem and dynamodb:Query on the table and its indexes; for `status` also dynamodb:GetItem and
+  sqs:GetQueueAttributes; for `reconcile` and `fleet recheck` dynamodb:GetItem and (but for --dry-run) dynamodb:UpdateItem; and
+  for `fleet recheck` sqs:SendMessage on the tasks queue.
 
 Exit codes: 0 done, 1 failed or no such fleet, 2 wrong usage.";
 
@@ -337,6 +391,13 @@ mod tests {
             &["kingpin", "link"],
             &["kingpin", "link", "rotate"],
             &["kingpin", "link", "rotate", "a\nb"],
+            &["kingpin", "policy"],
+            &["kingpin", "fleet", "recheck"],
+            &["kingpin", "fleet", "recheck", "a\nb"],
+            &["kingpin", "reconcile", "FLEET-42"],
+            &["kingpin", "reconcile", "--limit", "3"],
+            &["kingpin", "reconcile", "--dry-run", "--limit", "0"],
+            &["kingpin", "reconcile", "--dry-run", "--anew"],
             &["kingpin", "invite"],
             &["kingpin", "invite", "F", "--permission", "vehicle"],
             &["kingpin", "invite", "F", "--permission", "vehicle=write"],
@@ -391,17 +452,36 @@ mod tests {
         assert!(help.contains("`link rotate`"), "{help}");
     }
 
+    /// What the example that a verb's help shows is read as.
+    fn example(verb: &[&str], example: &str) -> Command {
+        let mut command = Arguments::command();
+        let named = verb.iter().try_fold(&mut command, |command, name| {
+            command.find_subcommand_mut(name)
+        });
+        let help = named.unwrap().render_help().to_string();
+        assert!(help.contains(&format!("`{example}`")), "{help}");
+        Arguments::read(example.split(' ')).unwrap().command
+    }
+
     #[test]
     fn rotate_shows_an_example_that_is_read() {
-        let mut command = Arguments::command();
-        let link = command.find_subcommand_mut("link").unwrap();
-        let rotate = link.find_subcommand_mut("rotate").unwrap();
-        let help = rotate.render_help().to_string();
-        let example = "kingpin link rotate FLEET-42";
-        assert!(help.contains(&format!("`{example}`")), "{help}");
-        match Arguments::read(example.split(' ')).unwrap().command {
+        match example(&["link", "rotate"], "kingpin link rotate FLEET-42") {
             Command::Link(Link::Rotate { fleet }) => assert_eq!(fleet.as_str(), "FLEET-42"),
             other => panic!("{other:?}"),
         }
+    }
+
+    #[test]
+    fn verbs_about_looks_show_examples_that_are_read() {
+        match example(&["fleet", "recheck"], "kingpin fleet recheck FLEET-42") {
+            Command::Fleet(Fleet::Recheck { fleet }) => assert_eq!(fleet.as_str(), "FLEET-42"),
+            other => panic!("{other:?}"),
+        }
+        match example(&["reconcile"], "kingpin reconcile --dry-run") {
+            Command::Reconcile(it) => assert!(it.dry_run && it.limit.get() == 100),
+            other => panic!("{other:?}"),
+        }
+        let show = example(&["policy", "show"], "kingpin policy show --stack kingpin");
+        assert!(matches!(show, Command::Policy(Policy::Show)));
     }
 }

@@ -1,15 +1,16 @@
 //! `fleet explain`: why a fleet is in its state, for people who never read the code.
 
 use fleet::{
-    Code, Decisions, Observation, Override, Policy, Reason, Record, Standing, Timestamp, Why,
+    Code, Decisions, Due, Observation, Override, Policy, Reason, Record, Standing, Timestamp, Why,
 };
+use reconciliation::Questions;
 use serde_json::{Value, json};
 use store::{HistoryEntry, StoredRecord};
 
 use crate::{
     history::{self, Teller},
     past,
-    readable::{Page, granted_id, plain, wrapped},
+    readable::{Page, enumerated, granted_id, plain, wrapped},
     show,
     when::{DAY, Span, clock, rfc3339, span},
     words::{self, Words},
@@ -121,15 +122,16 @@ impl Tense {
     }
 }
 
-/// An event, and what it said that had happened by a moment.
+/// An event, and what it said that had happened by a moment; or dates that had passed by then.
 struct Told<'a> {
     entry: &'a HistoryEntry,
     news: Vec<&'a Observation>,
+    passed: Vec<Due>,
 }
 
 impl Told<'_> {
     fn time(&self) -> Timestamp {
-        history::time(self.news.iter().copied())
+        history::time(self.news.iter().copied(), &self.passed)
     }
 }
 
@@ -142,8 +144,15 @@ fn led(history: &[HistoryEntry], at: Timestamp) -> Vec<Told<'_>> {
             .iter()
             .filter(|news| news.at.time() <= at)
             .collect(),
+        passed: entry
+            .passed
+            .iter()
+            .copied()
+            .filter(|date| date.at <= at)
+            .collect(),
     });
-    let mut led: Vec<_> = told.filter(|told| !told.news.is_empty()).collect();
+    let told = told.filter(|told| !told.news.is_empty() || !told.passed.is_empty());
+    let mut led: Vec<_> = told.collect();
     led.sort_by_key(Told::time);
     led
 }
@@ -218,9 +227,11 @@ impl Answer<'_> {
         json["why"] = json!(self.why());
         json["notes"] = json!(self.notes());
         let observations = self.led.iter();
-        let observations =
-            observations.map(|told| history::json_of(self.words, told.entry, &told.news));
+        let observations = observations
+            .map(|told| history::json_of(self.words, told.entry, &told.news, &told.passed));
         json["observations"] = observations.collect();
+        json["next_look"] = json!(self.next_look().map(|it| it.json()));
+        json["failed_looks"] = json!(self.stored.looks.failures());
         json["decisions"] = in_json(&self.stored.record.decisions);
         json
     }
@@ -275,7 +286,10 @@ impl Answer<'_> {
                 history::event(told.entry)
             );
             let indent = first.chars().count();
-            for line in teller.lines(&told.news) {
+            let decisions = &self.stored.record.decisions;
+            let passed = told.passed.iter();
+            let passed = passed.map(|date| self.words.passed(*date, decisions));
+            for line in teller.lines(&told.news).into_iter().chain(passed) {
                 text += &wrapped(&first, indent, &line);
                 first = " ".repeat(indent);
             }
@@ -362,7 +376,66 @@ impl Answer<'_> {
         if text.is_empty() {
             text += "  Nothing: it stays like this until something happens.\n";
         }
+        for sentence in self.looks() {
+            text += &wrapped("  - ", 4, &sentence);
+        }
         text
+    }
+
+    /// When Catena is asked next; nothing is known of that but for now.
+    fn next_look(&self) -> Option<NextLook> {
+        if !matches!(self.tense, Tense::Present) {
+            return None;
+        }
+        let due = self.stored.all_due(&self.standing);
+        let asks = self.stored.looks.asks(&due, self.policy);
+        let at = asks.first()?.at;
+        let together = asks.iter().filter(|it| it.at <= at.max(self.at));
+        let why: Vec<Why> = together.map(|it| it.why).collect();
+        Some(NextLook {
+            at,
+            asks: Questions::of(&self.stored.record, &why).words(),
+            why,
+        })
+    }
+
+    /// When Catena is asked next, and how that went before.
+    fn looks(&self) -> Vec<String> {
+        let mut sentences = Vec::new();
+        let Some(next) = self.next_look() else {
+            return sentences;
+        };
+        let at = self.words.at(next.at);
+        let asks = enumerated(&next.asks);
+        sentences.push(if !self.stored.looks.are_free(self.at) {
+            "Catena is being asked now.".to_owned()
+        } else if next.at <= self.at {
+            format!("Catena is to be asked since {at}: for {asks}.")
+        } else {
+            format!("Catena is asked next at {at}: for {asks}.")
+        });
+        match self.stored.looks.failures() {
+            0 => {}
+            1 => sentences.push("The last look failed: the reconciler's log says why.".to_owned()),
+            some => sentences.push(format!(
+                "The last {some} looks failed: the reconciler's log says why."
+            )),
+        }
+        sentences
+    }
+}
+
+/// When Catena is asked next, because of what, and for what.
+struct NextLook {
+    at: Timestamp,
+    why: Vec<Why>,
+    asks: Vec<String>,
+}
+
+impl NextLook {
+    fn json(&self) -> Value {
+        let why: Vec<_> = self.why.iter().map(|why| why.as_str()).collect();
+        json!({ "at": rfc3339(self.at), "why": why, "asks": self.asks })
     }
 }
 

@@ -8,15 +8,19 @@ use fleet::{
     Fact, FleetRef, IntegrationRequest, InvitationFact, Level, Observation, Override, OverrideKind,
     Policy, Reason, Record, RegulatoryId, Schedule, Stage, Timestamp, Why,
 };
+use reconciliation::{Comparison, Step};
 use serde_json::{Value, json};
-use store::{Decided, HistoryEntry, StoredRecord};
+use store::{Decided, HistoryEntry, Key, Parked, StoredRecord};
 
 use crate::{
     access,
+    comparison::Seen,
     explain::{self, Question},
     history, invite, link,
     list::{self, Filter, Listing, Row},
     readable::Page,
+    recheck::{self, Soon},
+    reconcile::{self, Begun, DueFleet, DueKey, Plan},
     show,
     status::{self, Depth, Status, Waiting},
     unknown,
@@ -75,6 +79,7 @@ impl Story {
             received: newest.plus(late),
             news,
             decided: None,
+            passed: Vec::new(),
         });
         // As the table reads it back.
         let newest = |entry: &HistoryEntry| entry.news.iter().map(|news| news.at).max();
@@ -111,8 +116,42 @@ impl Story {
                 by: by.to_owned(),
                 decided,
             }),
+            passed: Vec::new(),
         });
         self.history.sort_by_key(HistoryEntry::at);
+        self
+    }
+
+    /// Catena was asked whenever it was time to, and said nothing new.
+    fn looked(mut self, until: &str) -> Self {
+        let (policy, until) = (Policy::default(), at(until));
+        loop {
+            let standing = self.stored.record.standing(&policy, until);
+            let due = self.stored.all_due(&standing);
+            let looks = &self.stored.looks;
+            match looks.asks(&due, &policy).first() {
+                Some(next) if next.at <= until => {
+                    self.stored.looks = looks.clone().answered(&due, &[next.why], next.at);
+                }
+                _ => return self,
+            }
+        }
+    }
+
+    /// Dates that passed, told as the event processor does.
+    fn passed(mut self, received: &str, passed: &[(Why, &str)]) -> Self {
+        let date = |(why, time): &(Why, &str)| Due {
+            at: at(time),
+            why: *why,
+        };
+        self.history.push(HistoryEntry {
+            event: "date.passed".to_owned(),
+            id: None,
+            received: at(received),
+            news: Vec::new(),
+            decided: None,
+            passed: passed.iter().map(date).collect(),
+        });
         self
     }
 
@@ -274,6 +313,7 @@ fn degraded() -> Story {
             "share_agreement.updated",
             [("2026-05-11T16:20:00Z", agreement(AgreementStatus::Paused))],
         )
+        .looked(NOW)
 }
 
 /// Accepted, and asked for a provider that isn't supported.
@@ -325,6 +365,36 @@ fn the_readme_shows_an_explanation_as_it_is() {
 #[test]
 fn explain_a_pending_request() {
     insta::assert_snapshot!(requested().explained(NOW, None).text);
+}
+
+#[test]
+fn explain_looks_that_fail_or_go_on() {
+    let now = at(NOW);
+    let mut story = requested();
+    let policy = Policy::default();
+    story.stored.looks = story.stored.looks.failed(None, &policy, now.plus(-10_000));
+    let failed = story.explained(NOW, None);
+    assert!(
+        failed.text.ends_with(
+            "  - Catena is asked next at 2026-05-12 09:00:20 (in 20 seconds): for integration requests.\n  \
+             - The last look failed: the reconciler's log says why.\n"
+        ),
+        "{}",
+        failed.text
+    );
+    assert_eq!(failed.json["failed_looks"], 1);
+    assert_eq!(failed.json["next_look"]["why"], json!(["request_pending"]));
+    story.stored.looks = story.stored.looks.failed(None, &policy, now);
+    let text = story.explained(NOW, None).text;
+    assert!(text.contains("The last 2 looks failed"), "{text}");
+    story.stored.looks = story.stored.looks.leased(now.plus(60_000));
+    let text = story.explained(NOW, None).text;
+    assert!(text.contains("  - Catena is being asked now.\n"), "{text}");
+    for asked in ["-1d", "+1d"] {
+        let other = story.explained(NOW, Some(asked));
+        assert_eq!(other.json["next_look"], Value::Null);
+        assert!(!other.text.contains("looks failed"), "{}", other.text);
+    }
 }
 
 #[test]
@@ -444,8 +514,8 @@ fn show_and_history() {
     let show = show::page(&story.stored, &Policy::default(), at(NOW));
     insta::assert_snapshot!("show", show.text);
     insta::assert_json_snapshot!("show-json", show.json);
-    let facts = &story.stored.record.facts;
-    let history = history::page(&story.stored.fleet, facts, &story.history, at(NOW));
+    let record = &story.stored.record;
+    let history = history::page(&story.stored.fleet, record, &story.history, at(NOW));
     insta::assert_snapshot!("history", history.text);
     insta::assert_json_snapshot!("history-json", history.json);
     insta::assert_json_snapshot!("explain-json", requested().explained(NOW, None).json);
@@ -528,6 +598,15 @@ fn sentences() {
         });
         text += &format!("{:<28}{due}\n", why.as_str());
     }
+    for why in [
+        Why::InvitationEnds,
+        Why::AgreementStarts,
+        Why::AdmissionEnds,
+    ] {
+        let date = Due { at: at(NOW), why };
+        let decisions = &story.stored.record.decisions;
+        text += &format!("{:<28}{}\n", "passed", words.passed(date, decisions));
+    }
     for stage in Stage::ALL {
         text += &format!("{:<28}{}\n", stage.as_str(), crate::words::stage(stage));
     }
@@ -602,12 +681,48 @@ fn overridden() -> Story {
 #[test]
 fn history_with_decisions() {
     let story = overridden();
-    let facts = &story.stored.record.facts;
-    let page = history::page(&story.stored.fleet, facts, &story.history, at(NOW));
+    let record = &story.stored.record;
+    let page = history::page(&story.stored.fleet, record, &story.history, at(NOW));
     insta::assert_snapshot!("history-decisions", page.text);
     let entries = page.json["entries"].as_array().unwrap();
     let decided = entries.iter().filter(|it| it.get("decided").is_some());
     insta::assert_json_snapshot!("history-decisions-json", decided.collect::<Vec<_>>());
+}
+
+/// The same, of whom provisional access ran out, and what else may.
+fn ran_out() -> Story {
+    requested()
+        .passed(
+            "2026-05-18T08:09:31Z",
+            &[(Why::AdmissionEnds, "2026-05-18T08:09:00Z")],
+        )
+        .passed(
+            "2027-05-05T02:00:00Z",
+            &[
+                (Why::AgreementEnds, "2027-05-04T00:00:00Z"),
+                (Why::OverrideEnds, "2027-05-04T12:00:00Z"),
+            ],
+        )
+}
+
+#[test]
+fn dates_that_passed() {
+    let (story, now) = (ran_out(), "2027-05-06");
+    let record = &story.stored.record;
+    let page = history::page(&story.stored.fleet, record, &story.history, at(now));
+    insta::assert_snapshot!("history-passed", page.text);
+    let entries = page.json["entries"].as_array().unwrap();
+    let passed = entries.iter().filter(|it| it.get("passed").is_some());
+    insta::assert_json_snapshot!("history-passed-json", passed.collect::<Vec<_>>());
+
+    let explained = story.explained(now, None);
+    insta::assert_snapshot!("explain-passed", explained.text);
+    let told = explained.json["observations"].as_array().unwrap();
+    assert_eq!(told.last(), entries.last());
+
+    let before = story.explained(now, Some("2026-06-01")).text;
+    assert!(before.contains("provisional access ended\n"), "{before}");
+    assert!(!before.contains("the share agreement ended\n"), "{before}");
 }
 
 /// They say nothing of what was observed; the record has what holds of them.
@@ -756,11 +871,11 @@ fn an_answer_in_an_unknown_form_is_shown_as_it_came() {
 fn no_page_shows_a_whole_hash() {
     for story in [degraded(), requested()] {
         let now = at(NOW);
-        let facts = &story.stored.record.facts;
+        let record = &story.stored.record;
         for page in [
             story.explained(NOW, None),
             show::page(&story.stored, &Policy::default(), now),
-            history::page(&story.stored.fleet, facts, &story.history, now),
+            history::page(&story.stored.fleet, record, &story.history, now),
         ] {
             let whole = page.text + &page.json.to_string();
             assert!(!whole.contains(&INVITATION[..9]), "{whole}");
@@ -841,6 +956,150 @@ fn lists() {
     );
 }
 
+/// In the night.
+fn compared() -> Option<Seen> {
+    let started = at("2026-05-12T03:00:00Z");
+    Seen::read(
+        &json!({
+            "started": started,
+            "finished": started.plus(41_000),
+            "step": "done",
+            "listed": 1204,
+            "healed": 3,
+            "imported": 1,
+        })
+        .to_string(),
+    )
+}
+
+fn comparing() -> Option<Seen> {
+    let comparison = Comparison {
+        step: Step::Fleets(Stage::ReconnectReady),
+        cursor: Some("FLEET-42".to_owned()),
+        listed: 800,
+        healed: 1,
+        ..Comparison::new(at("2026-05-12T08:58:00Z"))
+    };
+    Seen::read(&comparison.text())
+}
+
+#[test]
+fn reconciling() {
+    let place = "stack kingpin in eu-central-1";
+    let page = |running, not_before| {
+        let begun = Begun {
+            running,
+            not_before,
+        };
+        reconcile::page(&begun, place, at(NOW))
+    };
+    let pages = [
+        page(None, None),
+        page(comparing(), Some(at("2026-05-12T09:00:30Z"))),
+    ];
+    let texts = pages.each_ref().map(|page| page.text.as_str());
+    insta::assert_snapshot!("reconcile", texts.join("---\n"));
+    insta::assert_json_snapshot!("reconcile-json", pages[1].json);
+}
+
+#[test]
+fn a_dry_run() {
+    let now = at(NOW);
+    let due = |since: &str, story: &Story| {
+        DueFleet::new(at(since), &story.stored, &Policy::default(), now)
+    };
+    let mut ended = invited("FLEET-47", "Foxtrot Lines");
+    ended.stored.written_at = Some(at("2026-05-04T08:00:01Z"));
+    let stopped = ConnectionFact::Schedule {
+        id: "schedule".to_owned(),
+        schedule: Schedule {
+            stopped: true,
+            resource: None,
+        },
+    };
+    let stopped = connected("FLEET-45", "Delta Freight").event(
+        "schedule.deactivated",
+        [("2026-05-11T22:15:00Z", connection(SAMSARA, stopped))],
+    );
+    let fleet = |text| FleetRef::parse(text).unwrap();
+    let newer = "record of FLEET-48 has schema 3, newer than this program's 2".to_owned();
+    let waits = |key: &Key, since: Option<&str>| Parked {
+        key: key.clone(),
+        digest: "digest".to_owned(),
+        body: String::new(),
+        since: since.map(at),
+    };
+    let geotab = Key::Connection(GEOTAB.to_owned());
+    let waiting = [
+        waits(&geotab, None),
+        waits(&geotab, Some("2026-05-12T06:00:00Z")),
+    ];
+    let keys = [
+        DueKey::new(geotab, &waiting),
+        DueKey::new(Key::Invitation(INVITATION.to_owned()), &waiting[..1]),
+        DueKey::new(Key::CatenaFleet(CATENA_FLEET.to_owned()), &waiting[1..]),
+    ];
+    let quiet = Plan {
+        place: "stack kingpin in eu-central-1".to_owned(),
+        ..Plan::default()
+    };
+    let comparison = compared();
+    let plan = Plan {
+        fleets: vec![
+            due("2026-05-04T08:25:00Z", &requested()),
+            due("2026-05-11T08:00:00Z", &ended),
+            due("2026-05-11T22:30:00Z", &stopped),
+            due("2026-05-12T08:59:00Z", &degraded()),
+            DueFleet::unreadable(at("2026-05-12T08:59:30Z"), fleet("FLEET-48"), newer),
+        ],
+        all_fleets: 7,
+        keys: keys.into(),
+        all_keys: 3,
+        not_before: Some(at("2026-05-12T09:00:30Z")),
+        next_comparison: comparison
+            .as_ref()
+            .and_then(|it| it.next(&Policy::default())),
+        comparison,
+        ..quiet.clone()
+    };
+    let running = Plan {
+        comparison: comparing(),
+        ..quiet.clone()
+    };
+    let late = Plan {
+        comparison: compared(),
+        next_comparison: Some(now),
+        ..quiet.clone()
+    };
+    let pages = [&plan, &quiet, &running, &late].map(|it| reconcile::dry_run(it, now));
+    let texts = pages.each_ref().map(|page| page.text.as_str());
+    insta::assert_snapshot!("dry-run", texts.join("---\n"));
+    insta::assert_json_snapshot!("dry-run-json", pages[0].json);
+    for page in pages {
+        let whole = page.text + &page.json.to_string();
+        assert!(!whole.contains(&INVITATION[..9]), "{whole}");
+    }
+}
+
+#[test]
+fn rechecks() {
+    let failed =
+        "could not put a task on tasks queue t of stack kingpin: timed out\nCheck the network.";
+    let soon = Some(at("2026-05-12T09:00:30Z"));
+    let page = |story: &Story, how, not_before| {
+        recheck::page(&story.stored, &Policy::default(), &how, not_before, at(NOW))
+    };
+    let pages = [
+        page(&degraded(), Soon::Queued, None),
+        page(&requested(), Soon::Unqueued, None),
+        page(&requested(), Soon::Failed(failed.to_owned()), None),
+        page(&degraded(), Soon::Queued, soon),
+    ];
+    let texts = pages.each_ref().map(|page| page.text.as_str());
+    insta::assert_snapshot!("recheck", texts.join("---\n"));
+    insta::assert_json_snapshot!("recheck-json", pages[3].json);
+}
+
 #[test]
 fn statuses() {
     let mut status = Status {
@@ -853,6 +1112,8 @@ fn statuses() {
         quarantined: 0,
         events: Depth::default(),
         dead_letters: Depth::default(),
+        not_before: None,
+        comparison: None,
     };
     let quiet = status::page(&status, at(NOW)).text;
     status.stages = [
@@ -862,8 +1123,12 @@ fn statuses() {
     ]
     .into();
     status.unreadable = 1;
-    status.parked = Waiting::of([at("2026-05-12T06:00:00Z"), at("2026-05-12T08:00:00Z")]);
-    status.due = Waiting::of([at("2026-05-10T03:12:00Z")]);
+    status.parked = Waiting::of([
+        Some(at("2026-05-12T06:00:00Z")),
+        None,
+        Some(at("2026-05-12T08:00:00Z")),
+    ]);
+    status.due = Waiting::of([Some(at("2026-05-10T03:12:00Z"))]);
     (status.quarantined_today, status.quarantined) = (1, 4);
     status.events = Depth {
         waiting: 1200,
@@ -871,6 +1136,8 @@ fn statuses() {
         delayed: 3,
     };
     status.dead_letters.waiting = 5;
+    status.not_before = Some(at("2026-05-12T09:00:30Z"));
+    status.comparison = compared();
     let busy = status::page(&status, at(NOW));
     insta::assert_snapshot!(format!("{quiet}---\n{}", busy.text));
     insta::assert_json_snapshot!("status-json", busy.json);

@@ -1,9 +1,11 @@
-//! `fleet history`: everything that was news about a fleet, and what operators decided about it.
+//! `fleet history`: everything that was news about a fleet, what operators decided about it, and dates that passed.
 
 use std::collections::BTreeMap;
 
-use api::{Moment, fact};
-use fleet::{Agreement, Fact, Facts, FleetRef, Observation, Override, OverrideKind, Timestamp};
+use api::{Moment, Passed, fact};
+use fleet::{
+    Agreement, Due, Fact, FleetRef, Observation, Override, OverrideKind, Record, Timestamp,
+};
 use serde_json::{Value, json};
 use store::{Decided, HistoryEntry};
 
@@ -15,18 +17,24 @@ use crate::{
 
 pub(crate) fn page(
     fleet: &FleetRef,
-    facts: &Facts,
+    record: &Record,
     history: &[HistoryEntry],
     now: Timestamp,
 ) -> Page {
+    let facts = &record.facts;
     let words = Words {
         facts,
         names: facts,
         now,
     };
-    let entries = history
-        .iter()
-        .map(|entry| json_of(words, entry, &entry.news.iter().collect::<Vec<_>>()));
+    let entries = history.iter().map(|entry| {
+        json_of(
+            words,
+            entry,
+            &entry.news.iter().collect::<Vec<_>>(),
+            &entry.passed,
+        )
+    });
     let json = json!({ "fleet_ref": fleet.as_str(), "entries": entries.collect::<Vec<_>>() });
     let mut text = format!(
         "What was news about {}, oldest first; all times are UTC.\n",
@@ -43,6 +51,13 @@ pub(crate) fn page(
             id.unwrap_or_default()
         );
         for line in teller.lines(&entry.news.iter().collect::<Vec<_>>()) {
+            text += &wrapped("  - ", 4, &line);
+        }
+        for date in &entry.passed {
+            let mut line = words.passed(*date, &record.decisions);
+            if date.at != entry.at().time() {
+                line += &format!(" (at {})", clock(date.at));
+            }
             text += &wrapped("  - ", 4, &line);
         }
         if let Some(decided) = &entry.decided {
@@ -86,8 +101,13 @@ fn decided(decided: &Decided) -> api::Decided {
     }
 }
 
-/// An entry in JSON, with some of its news.
-pub(crate) fn json_of(words: Words<'_>, entry: &HistoryEntry, news: &[&Observation]) -> Value {
+/// An entry in JSON, with some of its news and of the dates that passed.
+pub(crate) fn json_of(
+    words: Words<'_>,
+    entry: &HistoryEntry,
+    news: &[&Observation],
+    passed: &[Due],
+) -> Value {
     let news_json = news.iter().map(|news| {
         json!({
             "at": rfc3339(news.at.time()),
@@ -95,9 +115,9 @@ pub(crate) fn json_of(words: Words<'_>, entry: &HistoryEntry, news: &[&Observati
             "fact": fact(&news.fact),
         })
     });
-    let at = match news {
-        [] => entry.at().time(),
-        news => time(news.iter().copied()),
+    let at = match (news, passed) {
+        ([], []) => entry.at().time(),
+        _ => time(news.iter().copied(), passed),
     };
     let mut json = json!({
         "at": rfc3339(at),
@@ -109,12 +129,22 @@ pub(crate) fn json_of(words: Words<'_>, entry: &HistoryEntry, news: &[&Observati
     if let Some(it) = &entry.decided {
         json["decided"] = json!(decided(it));
     }
+    if !passed.is_empty() {
+        json["passed"] = passed
+            .iter()
+            .map(|date| json!(Passed::from(date)))
+            .collect();
+    }
     json
 }
 
-/// When the newest of some news happened, by which entries are in order.
-pub(crate) fn time<'a>(news: impl IntoIterator<Item = &'a Observation>) -> Timestamp {
-    let newest = news.into_iter().map(|news| news.at.time()).max();
+/// When the newest of some news happened or the last of some dates passed, by which entries are in order.
+pub(crate) fn time<'a>(
+    news: impl IntoIterator<Item = &'a Observation>,
+    passed: &[Due],
+) -> Timestamp {
+    let news = news.into_iter().map(|news| news.at.time());
+    let newest = news.chain(passed.iter().map(|date| date.at)).max();
     newest.unwrap_or(Timestamp(0))
 }
 
@@ -142,7 +172,7 @@ impl<'a> Teller<'a> {
     /// An event's news. What only describes a fleet is often older than the event that tells it; a right that is gets its
     /// own time.
     pub(crate) fn lines(&mut self, news: &[&'a Observation]) -> Vec<String> {
-        let newest = time(news.iter().copied());
+        let newest = time(news.iter().copied(), &[]);
         let mut lines = Vec::new();
         for news in news {
             let before = match &news.fact {

@@ -75,8 +75,9 @@ impl Filter {
             matter = Some(*row.due.iter().find(waits)?);
         }
         if let Some(Span(within)) = self.ending_within {
-            let ends =
-                |due: &&Due| ENDS.contains(&due.why) && due.at > now && due.at <= now.plus(within);
+            // Of all dates only this is no end.
+            let is_end = |why: Why| why.is_date() && why != Why::AgreementStarts;
+            let ends = |due: &&Due| is_end(due.why) && due.at > now && due.at <= now.plus(within);
             matter = Some(*row.due.iter().find(ends)?);
         }
         Some(matter)
@@ -167,10 +168,4 @@ fn name(name: &str) -> String {
     format!("{}…", beginning.trim_end())
 }
 
-const ENDS: [Why; 4] = [
-    Why::AdmissionEnds,
-    Why::AgreementEnds,
-    Why::OverrideEnds,
-    Why::InvitationEnds,
-];
 const LONGEST_NAME: usize = 30;

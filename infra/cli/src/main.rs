@@ -1,8 +1,9 @@
-//! The operator's command line: asks a stack why its fleets are in their states. What it changes, it changes through the
-//! partner API: invitations and operators' decisions.
+//! The operator's command line: asks a stack why its fleets are in their states. What it changes of them, it changes through the
+//! partner API: invitations and operators' decisions. Otherwise it only makes things due to be looked at.
 
 mod access;
 mod args;
+mod comparison;
 mod explain;
 #[cfg(test)]
 mod goldens;
@@ -12,8 +13,11 @@ mod link;
 mod list;
 mod partner;
 mod past;
+mod policy;
 mod problem;
 mod readable;
+mod recheck;
+mod reconcile;
 mod show;
 mod source;
 mod status;
@@ -30,15 +34,17 @@ use anyhow::{Result, anyhow};
 use fleet::{FleetRef, Stage, Timestamp};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::Value;
-use store::{DueItem, Parked, StoredRecord};
+use store::{DueItem, Key, StoredRecord};
 use time::{Duration, OffsetDateTime};
 
 use crate::{
-    args::{Arguments, Command, Fleet, Link},
+    args::{Arguments, Command, Fleet, Link, Policy},
+    comparison::Seen,
     explain::Question,
     list::{Filter, Listing, Row},
     partner::{Call, Partner},
     readable::Page,
+    reconcile::{DueFleet, DueKey, Plan},
     source::{Found, Source},
     status::{Status, Waiting},
 };
@@ -88,6 +94,19 @@ async fn page(arguments: &Arguments) -> Result<Page> {
         Command::Fleet(Fleet::Override(over)) => {
             access::page(answer(found, &access::decision(over, now), clock).await?)
         }
+        Command::Policy(Policy::Show) => policy::page(&found.policy()?, &found.place),
+        Command::Reconcile(wanted) if wanted.dry_run => {
+            let plan = plan(&Source::of(found)?, wanted.limit.get(), clock).await?;
+            reconcile::dry_run(&plan, now)
+        }
+        Command::Reconcile(wanted) => {
+            let source = &Source::of(found)?;
+            let begun = reconcile::begin(source, wanted.anew, now).await?;
+            reconcile::page(&begun, &source.place, now)
+        }
+        Command::Fleet(Fleet::Recheck { fleet }) => {
+            recheck(&Source::of(found)?, fleet, now).await?
+        }
         Command::Status => status::page(&look_around(&Source::of(found)?, clock).await?, now),
         Command::Fleet(Fleet::List(wanted)) => {
             let filter = Filter {
@@ -116,8 +135,8 @@ async fn page(arguments: &Arguments) -> Result<Page> {
         }
         Command::Fleet(Fleet::History { fleet }) => {
             let source = &Source::of(found)?;
-            let facts = &record(source, fleet).await?.record.facts;
-            history::page(fleet, facts, &source.history(fleet).await?, now)
+            let record = &record(source, fleet).await?.record;
+            history::page(fleet, record, &source.history(fleet).await?, now)
         }
     })
 }
@@ -135,6 +154,19 @@ async fn record(source: &Source, fleet: &FleetRef) -> Result<StoredRecord> {
         return Err(unknown(fleet, &source.place));
     }
     Ok(stored)
+}
+
+/// Makes a fleet due now, and has it looked at at once if that can be asked for.
+async fn recheck(source: &Source, fleet: &FleetRef, now: Timestamp) -> Result<Page> {
+    let stored = &record(source, fleet).await?;
+    let failed = |error| source.table_failed("make the fleet due in", error);
+    let shared = source.table.shared().await.map_err(failed)?;
+    if !source.table.recheck(fleet, now).await.map_err(failed)? {
+        return Err(unknown(fleet, &source.place));
+    }
+    let soon = &source.look_soon(fleet).await;
+    let not_before = shared.not_before;
+    Ok(recheck::page(stored, &source.policy, soon, not_before, now))
 }
 
 fn unknown(fleet: &FleetRef, place: &str) -> anyhow::Error {
@@ -180,20 +212,19 @@ async fn look_around(source: &Source, clock: OffsetDateTime) -> Result<Status> {
         *stages.entry(row.stage).or_default() += 1;
     }
 
-    // What was parked a moment ago is due only when its patience ends.
-    let due = source.table.due(clock + Parked::PATIENCE, usize::MAX).await;
+    let due = source.table.due(clock + PARKED_WITHIN, usize::MAX).await;
     let due = due.map_err(|error| source.table_failed("look for what is due in", error))?;
-    let (mut parked, mut fleets) = (Vec::new(), Vec::new());
+    let (mut keys, mut fleets) = (BTreeSet::new(), Vec::new());
     for (at, item) in due {
         match item {
-            DueItem::Parked(_) => {
-                let patience = Parked::PATIENCE.whole_milliseconds() as i64;
-                parked.push(Timestamp(at.saturating_sub(patience)));
+            DueItem::Parked { key, .. } => {
+                keys.insert(key);
             }
-            DueItem::Fleet(_) if at <= now.0 => fleets.push(Timestamp(at)),
+            DueItem::Fleet(_) if at <= now.0 => fleets.push(Some(Timestamp(at))),
             DueItem::Fleet(_) => {}
         }
     }
+    let parked = parked_since(source, keys).await?;
 
     let days =
         (0..status::DAYS).map(|ago| source.table.quarantined_on(clock - Duration::days(ago)));
@@ -203,6 +234,8 @@ async fn look_around(source: &Source, clock: OffsetDateTime) -> Result<Status> {
         .await
         .map_err(|error| source.table_failed("count what is quarantined in", error))?;
     let (events, dead_letters) = source.depths().await?;
+    let shared = source.table.shared().await;
+    let shared = shared.map_err(|error| source.table_failed("read how lists compare in", error))?;
     Ok(Status {
         place: source.place.clone(),
         stages,
@@ -213,9 +246,81 @@ async fn look_around(source: &Source, clock: OffsetDateTime) -> Result<Status> {
         quarantined: days.iter().sum(),
         events,
         dead_letters,
+        not_before: shared.not_before,
+        comparison: shared.comparison.as_deref().and_then(Seen::read),
     })
 }
 
+/// What the next sweep finds, the first of it as it would be worked off.
+async fn plan(source: &Source, limit: usize, clock: OffsetDateTime) -> Result<Plan> {
+    let now = when::timestamp(clock);
+    let failed = |error| source.table_failed("look for what is due in", error);
+    let shared = source.table.shared().await.map_err(failed)?;
+    let (mut fleets, mut keys) = (Vec::new(), Vec::new());
+    for (at, item) in source.table.due(clock, usize::MAX).await.map_err(failed)? {
+        match item {
+            DueItem::Fleet(fleet) => fleets.push((Timestamp(at), fleet)),
+            DueItem::Parked { key, .. } if !keys.contains(&key) => keys.push(key),
+            DueItem::Parked { .. } => {}
+        }
+    }
+    let comparison = shared.comparison.as_deref().and_then(Seen::read);
+    let mut plan = Plan {
+        place: source.place.clone(),
+        all_fleets: fleets.len(),
+        all_keys: keys.len(),
+        not_before: shared.not_before,
+        next_comparison: comparison.as_ref().and_then(|it| it.next(&source.policy)),
+        comparison,
+        ..Plan::default()
+    };
+    fleets.truncate(limit);
+    keys.truncate(limit);
+    for some in fleets.chunks(AT_A_TIME) {
+        let wanted = some.iter().map(|(_, fleet)| fleet.clone()).collect();
+        let found = source.table.look_up(&BTreeSet::new(), &wanted).await;
+        let mut records = found.map_err(failed)?.records;
+        for (since, fleet) in some {
+            plan.fleets.extend(match records.remove(fleet) {
+                Some(Ok(stored)) => Some(DueFleet::new(*since, &stored, &source.policy, now)),
+                Some(Err(error)) => {
+                    let problem = error.to_string();
+                    Some(DueFleet::unreadable(*since, fleet.clone(), problem))
+                }
+                None => None,
+            });
+        }
+    }
+    let keys = keys.into_iter().map(|key| async move {
+        let waiting = source.table.parked(&key).await?;
+        Ok(DueKey::new(key, &waiting))
+    });
+    let keys: Vec<_> = keys.collect();
+    plan.keys = stream::iter(keys)
+        .buffered(CONCURRENCY)
+        .try_collect()
+        .await
+        .map_err(failed)?;
+    Ok(plan)
+}
+
+/// Since when each event waits that is parked under one of some keys. Its due time tells no more than when it is looked at.
+async fn parked_since(source: &Source, keys: BTreeSet<Key>) -> Result<Vec<Option<Timestamp>>> {
+    let parked = keys.into_iter().map(|key| async move {
+        let parked = source.table.parked(&key).await?;
+        Ok(parked.into_iter().map(|it| it.since).collect())
+    });
+    let parked: Vec<_> = parked.collect();
+    let parked: Vec<Vec<_>> = stream::iter(parked)
+        .buffer_unordered(CONCURRENCY)
+        .try_collect()
+        .await
+        .map_err(|error| source.table_failed("look for parked events in", error))?;
+    Ok(parked.into_iter().flatten().collect())
+}
+
+/// What waits for its fleet is looked at once a day at least, and its lease may be long.
+const PARKED_WITHIN: Duration = Duration::days(2);
 /// Requests at a time.
 const CONCURRENCY: usize = 8;
 /// Records held at a time.

@@ -77,6 +77,16 @@ pub(crate) fn wrapped(first: &str, indent: usize, text: &str) -> String {
     lines
 }
 
+/// `a, b and c`; `nothing` if there is none.
+pub(crate) fn enumerated(words: &[String]) -> String {
+    let words: Vec<String> = words.iter().map(|word| plain(word)).collect();
+    match &words[..] {
+        [] => "nothing".to_owned(),
+        [one] => one.clone(),
+        [first @ .., last] => format!("{} and {last}", first.join(", ")),
+    }
+}
+
 /// The cells of a row.
 pub(crate) fn row<const N: usize>(cells: [&str; N]) -> Vec<String> {
     cells.map(str::to_owned).to_vec()

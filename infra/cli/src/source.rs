@@ -11,12 +11,13 @@ use aws_config::{BehaviorVersion, Region, SdkConfig, retry::RetryConfig, timeout
 use aws_sdk_dynamodb::config::{Credentials, SharedCredentialsProvider};
 use aws_sdk_sqs::types::QueueAttributeName;
 use fleet::{FleetRef, Policy};
+use queue::{Task, TaskMessage, TasksQueue};
 use serde::Deserialize;
 use serde_json::Value;
 use startup::https;
 use store::{HistoryEntry, StoreError, Table};
 
-use crate::{args::Place, status::Depth};
+use crate::{args::Place, recheck::Soon, status::Depth};
 
 /// A stack that was found: what it says of itself, and how AWS is called there.
 pub(crate) struct Found {
@@ -100,12 +101,18 @@ impl Found {
 
     /// What the stack says of itself under a name. The error says what to do about a stack that doesn't.
     pub(crate) fn output(&self, wanted: &str) -> Result<String> {
-        let found = self.outputs.iter().find(|(name, _)| name == wanted);
-        let found = found.map(|(_, value)| value.clone());
+        let found = self.optional(wanted);
         found.ok_or_else(|| missing(&self.place, wanted, self.is_local))
     }
 
-    fn policy(&self) -> Result<Policy> {
+    /// What the stack says of itself under a name that not every stack has.
+    fn optional(&self, wanted: &str) -> Option<String> {
+        let found = self.outputs.iter().find(|(name, _)| name == wanted);
+        found.map(|(_, value)| value.clone())
+    }
+
+    /// The rules that the stack's functions compute by.
+    pub(crate) fn policy(&self) -> Result<Policy> {
         serde_json::from_str(&self.output("Policy")?).with_context(|| {
             format!(
                 "the policy of {} isn't one of this version; use the `kingpin` that belongs to its template",
@@ -138,6 +145,8 @@ pub(crate) struct Source {
     sqs: aws_sdk_sqs::Client,
     events_url: String,
     dead_letters_url: String,
+    /// Stacks of older templates don't say it.
+    tasks_url: Option<String>,
     is_local: bool,
 }
 
@@ -154,8 +163,28 @@ impl Source {
             sqs: aws_sdk_sqs::Client::new(&found.config),
             events_url: found.output("EventsQueueUrl")?,
             dead_letters_url: found.output("EventsDeadLetterQueueUrl")?,
+            tasks_url: found.optional("TasksQueueUrl"),
             is_local: found.is_local,
         })
+    }
+
+    /// Has a fleet that is due looked at at once.
+    pub(crate) async fn look_soon(&self, fleet: &FleetRef) -> Soon {
+        let Some(url) = &self.tasks_url else {
+            return Soon::Unqueued;
+        };
+        let task = TaskMessage {
+            task: Task::fleet(fleet),
+            delay: Duration::ZERO,
+        };
+        match TasksQueue::new(self.sqs.clone(), url).send(&[task]).await {
+            Ok(()) => Soon::Queued,
+            Err(error) => {
+                let place = format!("tasks queue {url} of {}", self.place);
+                let told = failed("put a task on", &place, &error, self.is_local);
+                Soon::Failed(told.to_string())
+            }
+        }
     }
 
     /// What led to a fleet's record.
@@ -227,8 +256,9 @@ struct Described {
     events_queue_url: String,
     events_dlq_url: String,
     policy: Value,
-    /// Descriptions of older versions are without.
+    /// Descriptions of older versions are without these.
     partner_api_url: Option<String>,
+    tasks_queue_url: Option<String>,
 }
 
 impl Described {
@@ -240,6 +270,7 @@ impl Described {
             ("EventsQueueUrl", Some(self.events_queue_url)),
             ("EventsDeadLetterQueueUrl", Some(self.events_dlq_url)),
             ("PartnerApiUrl", self.partner_api_url),
+            ("TasksQueueUrl", self.tasks_queue_url),
         ];
         let outputs = outputs.into_iter();
         outputs
@@ -366,9 +397,12 @@ mod tests {
         );
         let mut newer = described;
         newer["partner_api_url"] = json!("http://127.0.0.1:2");
+        newer["tasks_queue_url"] = json!("t");
         let newer: Described = serde_json::from_value(newer).unwrap();
         let url = ("PartnerApiUrl".to_owned(), "http://127.0.0.1:2".to_owned());
-        assert!(newer.outputs().contains(&url));
+        let outputs = newer.outputs();
+        assert!(outputs.contains(&url));
+        assert!(outputs.contains(&("TasksQueueUrl".to_owned(), "t".to_owned())));
         let local = missing("local stack a", "PartnerApiUrl", true).to_string();
         assert!(local.contains("cargo xtask up"), "{local}");
         let deployed = missing("stack a in b", "PartnerApiUrl", false).to_string();

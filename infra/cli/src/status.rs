@@ -6,8 +6,9 @@ use fleet::{Stage, Timestamp};
 use serde_json::{Value, json};
 
 use crate::{
+    comparison::Seen,
     readable::{Page, columns},
-    when::{Span, clock, rfc3339, span},
+    when::{Span, clock, clock_and_distance, rfc3339, span},
 };
 
 /// What there is to say about a stack.
@@ -24,9 +25,12 @@ pub(crate) struct Status {
     pub(crate) quarantined: u64,
     pub(crate) events: Depth,
     pub(crate) dead_letters: Depth,
+    /// Catena isn't asked before.
+    pub(crate) not_before: Option<Timestamp>,
+    pub(crate) comparison: Option<Seen>,
 }
 
-/// How many of something wait, and since when the first of them.
+/// How many of something wait, and since when the first of them of which that is known.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Waiting {
     pub(crate) count: usize,
@@ -43,11 +47,12 @@ pub(crate) struct Depth {
 }
 
 impl Waiting {
-    pub(crate) fn of(times: impl IntoIterator<Item = Timestamp>) -> Self {
-        times.into_iter().fold(Self::default(), |waiting, at| Self {
-            count: waiting.count + 1,
-            oldest: Some(waiting.oldest.map_or(at, |oldest| oldest.min(at))),
-        })
+    pub(crate) fn of(times: impl IntoIterator<Item = Option<Timestamp>>) -> Self {
+        let times: Vec<_> = times.into_iter().collect();
+        Self {
+            count: times.len(),
+            oldest: times.into_iter().flatten().min(),
+        }
     }
 
     fn json(self) -> Value {
@@ -118,6 +123,16 @@ pub(crate) fn page(status: &Status, now: Timestamp) -> Page {
     ));
     let dead = status.dead_letters;
     rows.push(number("dead letters", dead.waiting, &dead.text()));
+    rows.push(row(["", "", ""]));
+    let not_before = status.not_before.filter(|at| *at > now);
+    if let Some(at) = not_before {
+        let at = clock_and_distance(at, now);
+        let asks = format!("asks to be left alone until {at}, and is");
+        rows.push(row(["Catena", "", &asks]));
+    }
+    let comparison = status.comparison.as_ref();
+    let comparison = comparison.map_or("none yet".to_owned(), |it| it.words(now));
+    rows.push(row(["comparison", "", &comparison]));
     let text = format!(
         "{}, at {} UTC\n\n{}",
         status.place,
@@ -138,6 +153,8 @@ pub(crate) fn page(status: &Status, now: Timestamp) -> Page {
         "due": status.due.json(),
         "quarantined": { "today": status.quarantined_today, "last_30_days": status.quarantined },
         "queues": { "events": status.events.json(), "dead_letters": dead.json() },
+        "catena": { "left_alone_until": not_before.map(rfc3339) },
+        "comparison": status.comparison.as_ref().map(Seen::json),
     });
     Page { text, json }
 }

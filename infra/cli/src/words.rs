@@ -1,8 +1,9 @@
 //! What follows from a record, and what led to it, in the words of people who never read its code.
 
 use fleet::{
-    Admission, Agreement, Claim, Code, ConnectionFact, ConnectionState, Decision, Due, Fact, Facts,
-    IntegrationRequest, InvitationFact, Level, Override, Reason, Register, Stage, Timestamp, Why,
+    Admission, Agreement, Claim, Code, ConnectionFact, ConnectionState, Decision, Decisions, Due,
+    Fact, Facts, IntegrationRequest, InvitationFact, Level, Override, Reason, Register, Stage,
+    Timestamp, Why,
 };
 
 use api::short_hash;
@@ -291,6 +292,21 @@ impl Words<'_> {
             Why::ReadBack => {
                 "compare what was heard of its rights lately with what Catena holds".to_owned()
             }
+        }
+    }
+
+    /// What a date that passed changed. `decisions` tell what the admission was for.
+    pub(crate) fn passed(self, date: Due, decisions: &Decisions) -> String {
+        let granted = || decisions.grants.values().any(|it| it.ends == date.at);
+        match date.why {
+            Why::InvitationEnds => "the invitation ended undecided".to_owned(),
+            Why::AgreementStarts => "the share agreement took effect".to_owned(),
+            Why::AgreementEnds => "the share agreement ended".to_owned(),
+            Why::AdmissionEnds if granted() => "provisional access ended".to_owned(),
+            Why::AdmissionEnds => "grace ended".to_owned(),
+            Why::OverrideEnds => "the operator's decision ended".to_owned(),
+            // No date, but what a newer version takes for one.
+            other => format!("{} was due", other.as_str()),
         }
     }
 

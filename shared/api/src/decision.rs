@@ -58,7 +58,7 @@ pub struct HistoryPage {
     pub next_cursor: Option<String>,
 }
 
-/// News that one event or one answer of Catena's brought, or an operator's decision.
+/// News that one event or one answer of Catena's brought, an operator's decision, or dates that passed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct HistoryEntry {
     /// When the newest of it happened.
@@ -74,6 +74,27 @@ pub struct HistoryEntry {
     /// What an operator decided.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decided: Option<Decided>,
+    /// Dates that passed, so that something began or ended by time alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub passed: Vec<Passed>,
+}
+
+/// A date that passed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Passed {
+    /// What began or ended: `invitation_ends`, `agreement_starts`, `agreement_ends`, `admission_ends` or `override_ends`.
+    pub why: String,
+    /// When.
+    pub at: Moment,
+}
+
+impl From<&fleet::Due> for Passed {
+    fn from(date: &fleet::Due) -> Self {
+        Self {
+            why: date.why.as_str().to_owned(),
+            at: Moment(date.at),
+        }
+    }
 }
 
 /// What an operator decided about a fleet.

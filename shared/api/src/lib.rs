@@ -10,7 +10,9 @@ mod moment;
 mod problem;
 mod standing;
 
-pub use decision::{Decided, HistoryEntry, HistoryPage, News, OverrideKind, OverrideRequest};
+pub use decision::{
+    Decided, HistoryEntry, HistoryPage, News, OverrideKind, OverrideRequest, Passed,
+};
 pub use fact::{fact, short_hash};
 pub use invitation::{
     FleetLink, Invitation, InvitationRequest, InvitationSummary, Level, Link, Outcome,

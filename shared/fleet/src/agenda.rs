@@ -40,6 +40,32 @@ pub struct Agenda {
 impl Looks {
     /// What is to be looked at, of all that a fleet is due for ([`Standing::due`](crate::Standing) and what else there is).
     pub fn agenda(&self, due: &[Due], policy: &Policy, now: Timestamp) -> Agenda {
+        let times = self.times(due, policy);
+        let due_now = times
+            .iter()
+            .filter(|(why, at)| !why.is_date() && **at <= now);
+        Agenda {
+            now: due_now.map(|(why, _)| *why).collect(),
+            next: times.into_values().min(),
+        }
+    }
+
+    /// When Catena is asked because of what, of all that a fleet is due for; the soonest first.
+    pub fn asks(&self, due: &[Due], policy: &Policy) -> Vec<Due> {
+        let times = self.times(due, policy).into_iter();
+        let asks = times.filter(|(why, _)| !why.is_date());
+        let mut asks: Vec<Due> = asks.map(|(why, at)| Due { at, why }).collect();
+        asks.sort();
+        asks
+    }
+
+    /// How many looks in a row failed.
+    pub const fn failures(&self) -> u32 {
+        self.failures
+    }
+
+    /// When each reason is looked at, and each date is.
+    fn times(&self, due: &[Due], policy: &Policy) -> BTreeMap<Why, Timestamp> {
         let mut times: BTreeMap<Why, Timestamp> = BTreeMap::new();
         for due in due {
             // Of several for one reason the newest restarts the waits: one look serves all.
@@ -54,13 +80,7 @@ impl Looks {
                 *at = self.next(*why, *at, policy);
             }
         }
-        let due_now = times
-            .iter()
-            .filter(|(why, at)| !why.is_date() && **at <= now);
-        Agenda {
-            now: due_now.map(|(why, _)| *why).collect(),
-            next: times.into_values().min(),
-        }
+        times
     }
 
     /// Whether nobody is looking at `now`.
@@ -261,6 +281,32 @@ mod tests {
             answered.agenda(&due[..1], &policy, NOW).next,
             Some(NOW.plus(5_000))
         );
+    }
+
+    #[test]
+    fn it_is_told_when_catena_is_asked_and_that_looks_failed() {
+        let policy = Policy::default();
+        let due = [
+            due(Why::AdmissionEnds, NOW),
+            due(Why::ConnectionBroken, NOW),
+            due(Why::ConnectionMissing, NOW),
+        ];
+        let looks = Looks::default();
+        let asks = [
+            Due {
+                at: NOW.plus(60_000),
+                why: Why::ConnectionMissing,
+            },
+            Due {
+                at: NOW.plus(300_000),
+                why: Why::ConnectionBroken,
+            },
+        ];
+        assert_eq!(looks.asks(&due, &policy), asks);
+        assert_eq!(looks.failures(), 0);
+        let failed = looks.failed(None, &policy, NOW);
+        assert_eq!(failed.failures(), 1);
+        assert_eq!(failed.answered(&due, &[], NOW).failures(), 0);
     }
 
     #[test]

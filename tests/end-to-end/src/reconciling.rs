@@ -12,7 +12,7 @@ use fleet::{
 };
 use futures_util::{StreamExt, stream};
 use queue::{EventsQueue, Message, Task, TaskMessage, TasksQueue, Told};
-use reconciler::Comparison;
+use reconciliation::Comparison;
 use serde_json::{Value, json};
 use simulator::{
     ApiFault, ApiFaultKind, ConnectionStatus, Fleet, HiddenEndpoints, Loss, RateLimit, Scenario,

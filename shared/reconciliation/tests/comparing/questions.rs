@@ -49,7 +49,7 @@ fn each_reason_asks_for_what_it_is_about() {
         (
             &connected,
             Why::Hint,
-            "share agreements, the fleet, connections",
+            "share agreements, the fleet, connections, schedules of connection C",
         ),
     ] {
         assert_eq!(asked(record, &[why]), expected, "{why:?}");
