@@ -215,7 +215,8 @@ async fn the_command_line_tells_what_the_functions_keep() {
     let by_stage = json!({ "connected": 1, "degraded": 1 });
     assert_eq!(status["fleets"]["by_stage"], by_stage);
     assert_eq!(status["parked"]["count"], 1);
-    assert_eq!(status["due"]["count"], 1, "{status}");
+    // The broken connection is looked at in some minutes.
+    assert_eq!(status["due"]["count"], 0, "{status}");
     assert_eq!(status["quarantined"]["today"], 1);
     assert_eq!(status["quarantined"]["last_30_days"], 1);
     let empty = json!({ "waiting": 0, "in_work": 0, "delayed": 0 });
@@ -259,12 +260,15 @@ async fn what_fails_says_what_to_do() {
         "Key": { "pk": { "S": "FLEET#FLEET-1" }, "sk": { "S": "RECORD" } },
         "UpdateExpression": "SET #schema = :schema",
         "ExpressionAttributeNames": { "#schema": "schema" },
-        "ExpressionAttributeValues": { ":schema": { "N": "2" } },
+        "ExpressionAttributeValues": { ":schema": { "N": (fleet::SCHEMA + 1).to_string() } },
     });
     let aws = &described.backend.aws;
     aws.dynamodb("UpdateItem", newer).await.unwrap();
     let told = described.failure(&["fleet", "explain", "FLEET-1"]);
-    assert!(told.contains("schema 2"), "{told}");
+    assert!(
+        told.contains(&format!("schema {}", fleet::SCHEMA + 1)),
+        "{told}"
+    );
     let listed = described.json(&["fleet", "list"]);
     assert_eq!(listed["unreadable"][0]["fleet_ref"], "FLEET-1");
 

@@ -454,6 +454,7 @@ fn metric_filters_count_outcomes_that_exist() {
         "applied",
         "large-record",
         "oversize",
+        "parked-unresolved",
         "quarantined",
         "unmatched-known",
     ];

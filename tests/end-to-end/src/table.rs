@@ -161,7 +161,7 @@ async fn what_is_due_is_found_by_time_and_what_is_not_is_in_no_index() {
         let standing = stored.record.standing(&Policy::default(), timestamp);
         written(
             table
-                .commit(&stored, &standing, Some(timestamp), timestamp)
+                .commit(&stored, &standing, next(&stored, timestamp), timestamp)
                 .await
                 .unwrap(),
         );
@@ -172,7 +172,7 @@ async fn what_is_due_is_found_by_time_and_what_is_not_is_in_no_index() {
     let standing = later.record.standing(&Policy::default(), timestamp);
     written(
         table
-            .commit(&later, &standing, Some(timestamp), timestamp)
+            .commit(&later, &standing, next(&later, timestamp), timestamp)
             .await
             .unwrap(),
     );
@@ -195,7 +195,9 @@ async fn what_is_due_is_found_by_time_and_what_is_not_is_in_no_index() {
         .filter(|n| n % 2 == 1)
         .map(|n| DueItem::Fleet(fleet(n)))
         .collect();
-    assert_eq!(due(now).await, odd);
+    // Who accepts is given a minute to connect.
+    assert_eq!(due(now).await, BTreeSet::new());
+    assert_eq!(due(now + Duration::from_secs(61)).await, odd);
     let with_parked = due(now + Duration::from_secs(16 * 60)).await;
     assert_eq!(
         with_parked.difference(&odd).collect::<Vec<_>>(),
@@ -254,4 +256,11 @@ async fn a_record_that_fits_no_item_is_told_from_a_table_that_is_out_of_reach() 
         .await
         .unwrap_err();
     assert!(!error.is_lasting(), "{error}");
+}
+
+/// When a record is looked at next.
+fn next(stored: &StoredRecord, now: Timestamp) -> Option<Timestamp> {
+    let policy = Policy::default();
+    let standing = stored.record.standing(&policy, now);
+    stored.agenda(&standing, &policy, now).next
 }
