@@ -63,13 +63,8 @@ impl Watched {
         let give_up = Instant::now() + limit;
         while !done().await {
             if Instant::now() > give_up {
-                for line in self.running.stack.logs("reconciler") {
-                    println!("{line}");
-                }
-                for item in self.running.items().await {
-                    println!("{item}");
-                }
-                panic!("it never came to that: {:?}", self.outcomes());
+                let told = self.running.stack.logs("reconciler").join("\n");
+                panic!("it never came to that: {:?}\n{told}", self.outcomes());
             }
             self.sweep().await;
             tokio::time::sleep(Duration::from_secs(1)).await;
