@@ -1,7 +1,7 @@
 //! What the difference of two versions of a record means to the partner. Pure: the same two versions give the same events,
 //! ids included, whenever it is asked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use api::{Admission, Connection, Moment, Reason, Scopes, scopes};
 use fleet::{Code, FleetRef, LinkFacts, Policy, RequestFacts, Stage, Standing, Timestamp};
@@ -132,7 +132,7 @@ impl Told {
 ///
 /// Each version is judged at the moment that it was written, so the events of all versions add up: where one ends, the next
 /// begins. What ends by time alone shows in the version that is written then. A version of which nobody knows when it was
-/// written is judged at the later one's moment.
+/// written is judged a day before the later one, as the date that made it be written was.
 pub(crate) fn difference(
     old: Option<&StoredRecord>,
     new: &StoredRecord,
@@ -140,7 +140,7 @@ pub(crate) fn difference(
     policy: &Policy,
 ) -> Vec<DomainEvent> {
     let before = old.map(|old| {
-        let written_at = old.written_at.unwrap_or(at);
+        let written_at = old.written_at.unwrap_or(at.plus(-DAY_MS));
         old.record.standing(policy, written_at)
     });
     let after = new.record.standing(policy, at);
@@ -181,11 +181,11 @@ fn standing_changes(before: Option<&Standing>, after: &Standing, new: &StoredRec
             to: scopes(&after.data_scopes),
         });
     }
-    if after.stage == Stage::ReconnectReady && stage != Some(after.stage) {
-        let live = after.reasons.iter();
-        let live = live.filter(|reason| reason.code == Code::ProviderLive);
-        let live = live.filter_map(|reason| reason.about.as_ref());
-        let requests = live.filter_map(|id| {
+    let live_before = before.map(live).unwrap_or_default();
+    let live = live(after);
+    let another = !live.is_subset(&live_before);
+    if after.stage == Stage::ReconnectReady && (another || stage != Some(after.stage)) {
+        let requests = live.into_iter().filter_map(|id| {
             let known = new.record.facts.requests.get(id)?;
             Some(Request::new(id, known))
         });
@@ -194,6 +194,13 @@ fn standing_changes(before: Option<&Standing>, after: &Standing, new: &StoredRec
         });
     }
     told
+}
+
+/// The requests whose provider is live.
+fn live(standing: &Standing) -> BTreeSet<&String> {
+    let live = standing.reasons.iter();
+    let live = live.filter(|reason| reason.code == Code::ProviderLive);
+    live.filter_map(|reason| reason.about.as_ref()).collect()
 }
 
 fn request_changes(old: Option<&StoredRecord>, new: &StoredRecord) -> Vec<Told> {
@@ -249,6 +256,7 @@ fn id(parts: &[&str]) -> String {
     bytes.map(|byte| format!("{byte:02x}")).collect()
 }
 
+const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 /// Each connection may give a reason, and the bus limits what an event holds.
 const MOST_REASONS: usize = 20;
 

@@ -172,6 +172,8 @@ impl Bench {
             let mut settings = Wire::environment(&wire.lane(package).await?);
             for (name, value) in [
                 ("EVENTS_QUEUE_URL", queue_url.as_str()),
+                // Of nudges: what is measured is the table's traffic.
+                ("TASKS_QUEUE_URL", queue_url.as_str()),
                 ("KEYRING_SECRET_ID", KEYRING),
                 ("TABLE_NAME", TABLE),
             ] {

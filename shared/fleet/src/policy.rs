@@ -18,7 +18,8 @@ pub struct Policy {
     pub broken_days: Days,
     /// What becomes of a fleet whose regulatory id at Catena isn't the one that it was invited under.
     pub regulatory_mismatch: RegulatoryMismatch,
-    /// How long looks at Catena wait for each other, in percent of what is usual: 200 asks half as often.
+    /// How long looks at Catena wait for each other, in percent of what is usual: 200 asks half as often. From 1 to 10,000.
+    #[serde(deserialize_with = "percent")]
     pub wait_percent: u32,
 }
 
@@ -46,7 +47,8 @@ pub enum RegulatoryMismatch {
     Admit,
 }
 
-/// A number of days, kept to the millisecond. As JSON a number such as `14` or `0.5`.
+/// A number of days, kept to the millisecond. As JSON a number such as `14` or `0.5`, or a text of one: CloudFormation's numbers
+/// needn't be JSON's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Days(i64);
 
@@ -67,6 +69,30 @@ impl Days {
     }
 }
 
+/// A number, or a text of one.
+fn number<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        Number(f64),
+        Text(String),
+    }
+    match Written::deserialize(from)? {
+        Written::Number(number) => Ok(number),
+        Written::Text(text) => text
+            .parse()
+            .map_err(|_| D::Error::custom("a number is expected")),
+    }
+}
+
+fn percent<'de, D: Deserializer<'de>>(from: D) -> Result<u32, D::Error> {
+    let percent = number(from)?.round();
+    if !(1.0..=10_000.0).contains(&percent) {
+        return Err(D::Error::custom("percent from 1 to 10000 are expected"));
+    }
+    Ok(percent as u32)
+}
+
 impl Serialize for Days {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         match self.0 % DAY_MS {
@@ -78,7 +104,7 @@ impl Serialize for Days {
 
 impl<'de> Deserialize<'de> for Days {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let days = f64::deserialize(from)?;
+        let days = number(from)?;
         if !(0.0..=f64::from(u16::MAX)).contains(&days) {
             return Err(D::Error::custom("days from 0 to 65535 are expected"));
         }
@@ -141,8 +167,27 @@ mod tests {
             assert_eq!(read.millis(), millis, "{text}");
             assert_eq!(serde_json::to_string(&read).unwrap(), text);
         }
-        for wrong in ["-1", "65536", "1e99", "\"3\"", "null"] {
+        for (text, millis) in [
+            (r#"".5""#, DAY_MS / 2),
+            (r#""014""#, 14 * DAY_MS),
+            (r#""3""#, 3 * DAY_MS),
+        ] {
+            assert_eq!(days(text).unwrap().millis(), millis, "{text}");
+        }
+        for wrong in ["-1", "65536", "1e99", r#""3 days""#, r#""""#, "null"] {
             assert!(days(wrong).is_err(), "{wrong}");
+        }
+        let percent = |text: &str| {
+            let policy: Result<Policy, _> = serde_json::from_str(text);
+            policy.map(|policy| policy.wait_percent)
+        };
+        assert_eq!(percent(r#"{"wait_percent":"150.5"}"#).unwrap(), 151);
+        assert_eq!(percent(r#"{"wait_percent":1}"#).unwrap(), 1);
+        for wrong in ["0", "10001", "\"much\""] {
+            assert!(
+                percent(&format!(r#"{{"wait_percent":{wrong}}}"#)).is_err(),
+                "{wrong}"
+            );
         }
     }
 }

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::{
     StoreError, StoredRecord,
     batch::{damaged, key},
-    record::{self, RECORD},
+    record::{self, RECORD, WRITTEN_AT},
 };
 
 /// A write of a fleet's record, out of one of the stream's records (AWS: `{"eventName": …, "dynamodb": {"Keys": …, …}}`).
@@ -18,14 +18,16 @@ pub struct RecordChange<'a> {
 }
 
 impl<'a> RecordChange<'a> {
-    /// `None` for what isn't a write of a fleet's record: other items, of which one holds a secret, and records that were removed.
-    /// Nothing but the keys is looked at to tell.
+    /// `None` for what changes no fleet's record: other items, of which one holds a secret, records that were removed, and notes of
+    /// when a fleet was looked at. Of other items nothing but the keys is looked at.
     pub fn of(stream_record: &'a Value) -> Option<Self> {
         let change = &stream_record["dynamodb"];
         let part = |name: &str| change["Keys"][name]["S"].as_str();
         let fleet = record::fleet_of(part("pk")?)?;
         let written = stream_record["eventName"] != "REMOVE" && part("sk") == Some(RECORD);
-        written.then_some(Self { fleet, change })
+        let told = |image: &str| WHAT_IS_TOLD.map(|name| &change[image][name]);
+        let noted = !change["OldImage"].is_null() && told("OldImage") == told("NewImage");
+        (written && !noted).then_some(Self { fleet, change })
     }
 
     /// Whose record it is.
@@ -78,6 +80,9 @@ impl<'a> RecordChange<'a> {
         damaged(&key(pk, sk), problem.to_owned())
     }
 }
+
+/// The attributes of a record that a change of is one of the record: the others are when to look at it.
+const WHAT_IS_TOLD: [&str; 4] = ["schema", "facts", "decisions", WRITTEN_AT];
 
 /// An attribute of one of the types that records have.
 fn attribute(value: &Value) -> Option<AttributeValue> {

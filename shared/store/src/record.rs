@@ -87,8 +87,9 @@ impl StoredRecord {
 
     /// The dates that passed since it was written.
     pub fn passed(&self, policy: &Policy, now: Timestamp) -> Vec<Due> {
-        // What older programs wrote is as if it was written just now: no date is told of that passed long ago.
-        let since = self.written_at.unwrap_or(now);
+        // Nobody knows when older programs wrote: a day ago is late enough that no date is told of that passed long ago, and early
+        // enough that none is missed.
+        let since = self.written_at.unwrap_or(now.plus(-DAY_MS));
         self.record.passed(policy, since, now)
     }
 }
@@ -226,5 +227,6 @@ pub(crate) fn fleet_of(pk: &str) -> Option<FleetRef> {
 
 pub(crate) const LOOKS: &str = "looks";
 pub(crate) const RECORD: &str = "RECORD";
+const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 /// In milliseconds since 1970.
 pub(crate) const WRITTEN_AT: &str = "written_at";
