@@ -50,6 +50,7 @@ impl Asked {
             Some(
                 CatenaError::RateLimited { .. }
                     | CatenaError::Unauthorised { .. }
+                    | CatenaError::Unavailable { .. }
                     | CatenaError::Credentials(_)
             )
         )
@@ -243,11 +244,11 @@ mod tests {
         assert_eq!(weightiest(&[&forbidden]), (Some(true), false));
         assert_eq!(
             weightiest(&[&forbidden, &unavailable]),
-            (Some(false), false)
+            (Some(false), true)
         );
         assert_eq!(
             weightiest(&[&unavailable, &forbidden]),
-            (Some(false), false)
+            (Some(false), true)
         );
         assert_eq!(weightiest(&[&unavailable, &limited]), (Some(false), true));
         assert_eq!(weightiest(&[&limited, &forbidden]), (Some(false), true));

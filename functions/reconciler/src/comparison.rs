@@ -36,7 +36,7 @@ impl Reconciler {
         now: Timestamp,
     ) -> Result<bool, StoreError> {
         let policy = &self.settings.policy;
-        let lease = Some(now.plus(policy.wait(LEASE_MS).max(SHORTEST_LEASE_MS)));
+        let lease = Some(now.plus(policy.wait(LEASE_MS).clamp(SHORTEST_LEASE_MS, LEASE_MS)));
         let leased = shared
             .comparison_leased_until
             .is_some_and(|until| now < until);
@@ -78,6 +78,13 @@ impl Reconciler {
         let Some(mut at) = read(&shared) else {
             return Ok(());
         };
+        if at.finished.is_some() {
+            return Ok(());
+        }
+        if at.step == Step::Invitations {
+            // It is read from its beginning.
+            at.listed = 0;
+        }
         let (mut told, mut pauses) = (false, false);
         while at.finished.is_none() && !pauses {
             if deadline.saturating_duration_since(tokio::time::Instant::now()) < TIME_FOR_ALL {
@@ -93,7 +100,12 @@ impl Reconciler {
                 }
                 Err(Broken::Catena(failure)) => {
                     self.comparison_failed(&failure, now).await;
-                    let wait = self.settings.policy.wait(at.put_off());
+                    // A pause is no failure of the list.
+                    let limited = matches!(failure, CatenaError::RateLimited { .. });
+                    let wait = match limited {
+                        true => 0,
+                        false => self.settings.policy.wait(at.put_off()),
+                    };
                     let until = timestamp(now()).plus(wait);
                     self.table.compare(&shared, &at.text(), Some(until)).await?;
                     return Ok(());
@@ -101,14 +113,9 @@ impl Reconciler {
             };
             if let Some(page) = page {
                 at.listed += page.listed;
-                for (fleet, answers) in page.answers {
-                    match self.heal(&fleet, answers, now).await? {
-                        Healed::Nothing => continue,
-                        Healed::Known => at.healed += 1,
-                        Healed::New => at.imported += 1,
-                    }
-                    told = true;
-                }
+                let before = (at.healed, at.imported);
+                self.heal_all(page.answers, &mut at, now).await?;
+                told |= before != (at.healed, at.imported);
                 // What one list told is in the records before the next is compared with them: the next sweep goes on.
                 pauses = told && page.next.is_none();
                 at.turn(page.next, timestamp(now()));
@@ -148,9 +155,9 @@ impl Reconciler {
         let calls = self.catena.within(TIME_FOR_ALL);
         match calls.integration_requests(None, None).await {
             Ok(answer) => {
-                for (fleet, answers) in of_requests(array(answer)) {
-                    self.heal(&fleet, answers, now).await?;
-                }
+                let mut counts = Comparison::new(timestamp(now()));
+                self.heal_all(of_requests(array(answer)), &mut counts, now)
+                    .await?;
             }
             Err(failure) => self.comparison_failed(&failure, now).await,
         }
@@ -260,7 +267,13 @@ impl Reconciler {
             let Ok(stored) = stored else { continue };
             let of = |it: Option<&str>| it == Some(fleet.as_str());
             let own = connections.value.items.iter();
-            let own = own.filter(|it| of(it.fleet_ref.as_deref()));
+            let catena_fleet = stored.record.facts.catena_fleet.as_ref();
+            let catena_fleet = catena_fleet.map(|it| it.value().as_str());
+            // An answer may leave our reference out (contract 5.1).
+            let own = own.filter(|it| match &it.fleet_ref {
+                Some(named) => of(Some(named)),
+                None => it.fleet_id.is_some() && it.fleet_id.as_deref() == catena_fleet,
+            });
             let own: Vec<_> = own.cloned().collect();
             let itself = themselves.value.items.iter();
             let itself = itself.filter(|it| of(it.fleet_ref.as_deref()));
@@ -293,32 +306,40 @@ impl Reconciler {
         Ok(page)
     }
 
-    /// Tells a fleet's record what Catena says and it doesn't.
-    async fn heal(&self, fleet: &FleetRef, answers: Answers, now: Clock) -> Result<Healed, Undone> {
-        let stored = match self.table.record(fleet).await {
-            // It keeps nobody from the others.
-            Err(error) if error.is_lasting() => {
-                error!(fleet.ref = %fleet, outcome = "unreadable-record", cause = describe(&error), "fleet {fleet}: its record can't be compared");
-                return Ok(Healed::Nothing);
+    /// Tells fleets' records what Catena says and they don't, and counts.
+    async fn heal_all(
+        &self,
+        answers: BTreeMap<FleetRef, Answers>,
+        at: &mut Comparison,
+        now: Clock,
+    ) -> Result<(), Undone> {
+        let wanted = answers.keys().cloned().collect();
+        let mut records = self.table.look_up(&BTreeSet::new(), &wanted).await?.records;
+        for (fleet, answers) in answers {
+            let stored = match records.remove(&fleet) {
+                None => StoredRecord::new(fleet.clone()),
+                Some(Ok(stored)) => stored,
+                // It keeps nobody from the others.
+                Some(Err(error)) => {
+                    error!(fleet.ref = %fleet, outcome = "unreadable-record", cause = describe(&error), "fleet {fleet}: its record can't be compared");
+                    continue;
+                }
+            };
+            let differences = answers.differences(&fleet, &stored.record);
+            if differences.is_empty() {
+                continue;
             }
-            stored => stored?,
-        };
-        let differences = answers.differences(fleet, &stored.record);
-        if differences.is_empty() {
-            return Ok(Healed::Nothing);
+            let (outcome, counted) = match stored.version {
+                0 => ("imported", &mut at.imported),
+                _ => ("healed", &mut at.healed),
+            };
+            *counted += 1;
+            let count = differences.len();
+            info!(fleet.ref = %fleet, outcome, differences = count, "fleet {fleet}: {outcome}, Catena says {count} things more");
+            self.tell(&fleet, COMPARISON, differences, now).await?;
         }
-        let new = stored.version == 0;
-        let (outcome, count) = (if new { "imported" } else { "healed" }, differences.len());
-        info!(fleet.ref = %fleet, outcome, differences = count, "fleet {fleet}: {outcome}, Catena says {count} things more");
-        self.tell(fleet, COMPARISON, differences, now).await?;
-        Ok(if new { Healed::New } else { Healed::Known })
+        Ok(())
     }
-}
-
-enum Healed {
-    Nothing,
-    Known,
-    New,
 }
 
 /// Why a page isn't there.

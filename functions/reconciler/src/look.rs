@@ -14,6 +14,7 @@ use tracing::{info, warn};
 
 use crate::{
     Reconciler,
+    ask::is_lasting,
     reconciler::{Clock, SHORTEST_LEASE_MS, Undone},
 };
 
@@ -116,9 +117,7 @@ impl Reconciler {
                 Outcome::Failed(Some(until))
             }
             // Asked again soon it would be refused again: so it waits as long as what was answered.
-            Some(CatenaError::Refused(_) | CatenaError::Forbidden(_) | CatenaError::NotFound) => {
-                Outcome::Answered
-            }
+            Some(failure) if is_lasting(failure) => Outcome::Answered,
             Some(_) => Outcome::Failed(None),
         };
         for attempt in 0..COMMIT_ATTEMPTS {
@@ -189,7 +188,7 @@ fn lease(
     policy: &Policy,
     now: Timestamp,
 ) -> (StoredRecord, Lease) {
-    let until = now.plus(policy.wait(LEASE_MS).max(SHORTEST_LEASE_MS));
+    let until = now.plus(policy.wait(LEASE_MS).clamp(SHORTEST_LEASE_MS, LEASE_MS));
     let asked = stored.look.filter(|look| why.contains(&look.why));
     let put_off = asked.map(|look| Due { at: until, ..look });
     let held = stored.looks.leased(until);

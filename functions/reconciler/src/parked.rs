@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use catena::{Instant, ShareAgreement, Status};
 use catena_client::{AgreementFilter, CatenaError};
 use fleet::{At, Fact, FleetRef, InvitationFact, Observation, Policy, Timestamp};
 use store::{Key, KeyRecord, Parked, timestamp};
@@ -79,8 +80,12 @@ impl Reconciler {
                 };
                 let agreements = calls.share_agreements(&filter).collect(MOST).await?;
                 let agreements = agreements.value.items.into_iter();
-                let ours = agreements.filter(|it| it.fleet_id == *id);
-                let mut named: Vec<String> = ours.filter_map(|it| it.fleet_ref).collect();
+                let ours = agreements.filter(|it| it.fleet_id == *id && it.fleet_ref.is_some());
+                // A fleet that came again under another reference isn't the one that it was.
+                let active = |it: &ShareAgreement| it.status == Some(Status::Active);
+                let newest = ours.max_by_key(|it| (active(it), Instant::of_id(&it.id)));
+                let mut named: Vec<String> =
+                    newest.and_then(|it| it.fleet_ref).into_iter().collect();
                 if named.is_empty() {
                     let fleet = found_at_all(calls.fleet(id).await)?;
                     named.extend(fleet.and_then(|it| it.value.fleet_ref));

@@ -7,7 +7,7 @@ use lambda_runtime::Error;
 use queue::{Task, TaskMessage};
 use serde::Serialize;
 use startup::describe;
-use store::{DueItem, timestamp};
+use store::{DueItem, SHARDS, timestamp};
 use tracing::{info, warn};
 
 use crate::{
@@ -37,13 +37,18 @@ impl Reconciler {
         let found = self.table.due(now(), MOST_PER_SHARD).await?;
         // Before the leases: nobody would come back for them if it failed after.
         let compare = self.comparison_is_due(&shared, at).await?;
-        let until = at.plus(self.settings.policy.wait(LEASE_MS).max(SHORTEST_LEASE_MS));
+        let until = at.plus(
+            self.settings
+                .policy
+                .wait(LEASE_MS)
+                .clamp(SHORTEST_LEASE_MS, LEASE_MS),
+        );
         let mut swept = Swept {
             due: found.len(),
             oldest_ms: found
                 .first()
                 .map_or(0, |(due, _)| at.0.saturating_sub(*due)),
-            more: found.len() >= MOST_PER_SHARD,
+            more: found.len() >= MOST_PER_SHARD * SHARDS as usize,
             ..Swept::default()
         };
         let leases = found.iter().map(|(seen, item)| async move {

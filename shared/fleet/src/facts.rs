@@ -358,6 +358,14 @@ impl LinkFacts {
         self.linked.is_some() && state.is_none_or(|state| *state == ConnectionState::Active)
     }
 
+    /// Whether the fleet was linked to it as it was broken already, and nothing is known of it since: for all that is known it never
+    /// worked. So it stands if it was found, instead of announced.
+    pub fn was_broken_when_linked(&self) -> bool {
+        let state = self.state();
+        let broken = state.filter(|state| *state.value() != ConnectionState::Active);
+        self.linked.is_some() && broken.is_some_and(|state| Some(state.at()) == self.linked)
+    }
+
     /// Whether it is over, and the fleet wasn't linked to it since.
     pub fn is_over(&self) -> bool {
         let state = self.state().map(Register::value);

@@ -157,7 +157,12 @@ impl Fact {
             | Self::Linked { .. }
             | Self::Request { .. }
             | Self::Regulatory(_) => true,
-            Self::Invitation { was, .. } => matches!(was, InvitationFact::Decision(_)),
+            Self::Invitation { was, .. } => {
+                matches!(
+                    was,
+                    InvitationFact::Decision(_) | InvitationFact::InvitedAs(_)
+                )
+            }
             Self::Connection { was, .. } => matches!(was, ConnectionFact::State(_)),
             Self::Name(_) | Self::CatenaFleet(_) | Self::RequestsRefused(_) => false,
         }

@@ -237,7 +237,11 @@ impl<'a> View<'a> {
 
     /// The regulatory id that Catena has of the fleet, and the one that it was invited under, if they can't be one.
     fn differing_numbers(&self) -> Option<(&'a Register<RegulatoryId>, &'a RegulatoryId)> {
-        let invited = self.invitation?.invited_as.as_ref()?.value();
+        // A newer invitation without a number takes back none.
+        let invitations = self.facts.invitations.values();
+        let numbered = invitations.filter(|it| it.invited_as.is_some());
+        let newest = numbered.max_by_key(|it| it.first)?;
+        let invited = newest.invited_as.as_ref()?.value();
         let known = self.facts.regulatory.as_ref()?;
         (!known.value().may_be(invited)).then_some((known, invited))
     }
@@ -257,7 +261,8 @@ impl<'a> View<'a> {
     /// fleet had was over.
     fn grants(&self) -> impl Iterator<Item = (&'a String, &'a Grant)> {
         let links = self.facts.connections.values();
-        let linked = links.filter_map(|link| link.linked).max();
+        let connected = links.filter(|link| !link.was_broken_when_linked());
+        let linked = connected.filter_map(|link| link.linked).max();
         let since = linked.map(|at| at.time()).max(self.over_since);
         let grants = self.record.decisions.grants.iter();
         grants.filter(move |(_, grant)| since < Some(grant.starts))

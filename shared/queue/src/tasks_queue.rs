@@ -9,18 +9,18 @@ use aws_sdk_sqs::{
 use fleet::FleetRef;
 use serde::{Deserialize, Serialize};
 
-/// What is to be looked at.
+/// What is to be looked at, in the order in which those of a batch are: first what concerns many.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Task {
-    /// A fleet: whatever its record is due for.
-    Fleet(String),
-    /// What waits under one of Catena's ids, as [`store::Key`](../store/enum.Key.html) shows it.
-    Parked(String),
     /// Everything: the next part of the comparison with Catena's lists.
     Compare,
     /// All integration requests, because a provider may have gone live.
     Requests,
+    /// What waits under one of Catena's ids, as [`store::Key`](../store/enum.Key.html) shows it.
+    Parked(String),
+    /// A fleet: whatever its record is due for.
+    Fleet(String),
 }
 
 impl Task {

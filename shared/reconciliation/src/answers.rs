@@ -131,7 +131,7 @@ impl Answers {
             let ours = listed.items.iter();
             let ours = ours.filter(|it| self.is_ours(fleet, &said.facts, it));
             for it in ours.collect::<Vec<_>>() {
-                said.all(answer::integration_request(it, listed.observed), listed);
+                said.request(it, listed);
             }
         }
         said.news
@@ -335,6 +335,22 @@ impl Said {
         }
     }
 
+    /// A request. That its provider is live was so when it was listed, if nobody knew: the fleet's time to connect counts from then, and
+    /// whether `updated_at` tells of it is unknown (contract 3.6).
+    fn request(&mut self, it: &IntegrationRequest, listed: &Listed<IntegrationRequest>) {
+        let observed = Timestamp(listed.observed.millis());
+        let known = self.facts.requests.get(&it.id);
+        let goes_live = known.is_some_and(|known| known.live.is_none());
+        for told in answer::integration_request(it, listed.observed) {
+            let live =
+                matches!(&told.fact, Fact::Request { request, .. } if !request.live_as.is_empty());
+            match goes_live && live {
+                true => self.said_now(&told, observed),
+                false => self.say(&told, observed),
+            }
+        }
+    }
+
     /// A connection that the record isn't linked to is linked if it is `own`, unless it is over, and stands as it does: both were so
     /// when it was listed. When it changed last says nothing of when it came to serve the fleet (contract 5.1). How one stands that
     /// the record is linked to is told whichever of its fleets Catena names.
@@ -356,9 +372,15 @@ impl Said {
             return;
         }
         let connection = it.id.clone();
-        self.observe(listed.observed, Fact::Linked { connection });
-        for told in told {
-            self.observe(listed.observed, told.fact);
+        let linked = Fact::Linked { connection };
+        let told = told.into_iter().map(|told| told.fact);
+        // A broken one is told of before it is linked: linked alone it would pass for live.
+        let all: Vec<Fact> = match state {
+            Some(ConnectionState::Active) => [linked].into_iter().chain(told).collect(),
+            _ => told.chain([linked]).collect(),
+        };
+        for fact in all {
+            self.observe(listed.observed, fact);
         }
     }
 

@@ -38,14 +38,20 @@ impl Table {
     pub async fn park(&self, parked: &Parked, now: OffsetDateTime) -> Result<(), StoreError> {
         let pk = parked.key.to_string();
         let due_at = timestamp(now + Parked::PATIENCE).0;
+        let number = |at: i64| AttributeValue::N(at.to_string());
         self.client
-            .put_item()
+            .update_item()
             .table_name(&self.name)
-            .set_item(Some(key(&pk, format!("{PARKED}{}", parked.digest))))
-            .item(due::SHARD, due::shard(&pk))
-            .item(due::AT, AttributeValue::N(due_at.to_string()))
-            .item("body", AttributeValue::S(parked.body.clone()))
-            .item(SINCE, AttributeValue::N(timestamp(now).0.to_string()))
+            .set_key(Some(key(&pk, format!("{PARKED}{}", parked.digest))))
+            // What comes again waits since it came first.
+            .update_expression(
+                "SET body = :body, due_shard = :shard, due_at = if_not_exists(due_at, :due_at), \
+                 parked_at = if_not_exists(parked_at, :now)",
+            )
+            .expression_attribute_values(":body", AttributeValue::S(parked.body.clone()))
+            .expression_attribute_values(":shard", due::shard(&pk))
+            .expression_attribute_values(":due_at", number(due_at))
+            .expression_attribute_values(":now", number(timestamp(now).0))
             .send()
             .await
             .map_err(StoreError::of("park an event"))?;
