@@ -2,7 +2,7 @@
 
     python rules.py template.yaml translated.json
 
-Each rule takes the resources of the translated template and yields what contradicts it.
+Each rule takes the resources of the translated template, one of them its outputs, too, and yields what contradicts it.
 """
 
 import json
@@ -50,6 +50,9 @@ SECRET_READERS = {
 
 # Functions that only read the table, and the attributes that each may read. `secret` opens a fleet's tokens at Catena.
 READERS = {"redirect": {"pk", "sk", "schema", "version", "facts", "decisions", "look", "fleet_ref", "invitation"}}
+
+# Functions that compute no rights, so they need no policy. One that needs it and isn't given it would compute by the defaults.
+WITHOUT_POLICY = {"webhook-ingest"}
 
 # What a stream of a table may hand to a function (a filter's pattern), and to which. Other items hold what opens invitations.
 STREAM_FILTERS = {"publisher": {"dynamodb": {"Keys": {"sk": {"S": ["RECORD"]}}}}}
@@ -324,6 +327,19 @@ def two_stacks_fit_in_an_account(resources: Resources) -> Iterator[Finding]:
                 yield Finding(name, key, "is the same in every stack: leave it out, or begin it with ${AWS::StackName}")
 
 
+def rights_are_computed_by_one_policy(resources: Resources, outputs: dict[str, dict]) -> Iterator[Finding]:
+    policy = outputs.get("Policy", {}).get("Value")
+    if policy is None:
+        yield Finding("", "", "output Policy is missing: `kingpin` computes by it what the functions compute")
+        return
+    for name, properties in of_type(resources, "AWS::Lambda::Function"):
+        own = properties.get("Environment", {}).get("Variables", {}).get("POLICY")
+        needless = own is None and binary(resources[name]) in WITHOUT_POLICY
+        if own != policy and not needless:
+            yield Finding(name, "Environment.Variables.POLICY", "isn't the output Policy: all must compute rights by the same, and `kingpin` with them")
+
+
+# Rules about the resources alone.
 RULES = [
     visibility_outlasts_the_consumer,
     streams_are_read_to_the_end,
@@ -344,8 +360,10 @@ RULES = [
 
 
 def findings(translated: Path) -> list[Finding]:
-    resources = json.loads(translated.read_text())["Resources"]
-    return [finding for rule in RULES for finding in rule(resources)]
+    template = json.loads(translated.read_text())
+    resources = template["Resources"]
+    found = [finding for rule in RULES for finding in rule(resources)]
+    return [*found, *rights_are_computed_by_one_policy(resources, template.get("Outputs", {}))]
 
 
 def of_type(resources: Resources, kind: str) -> list[tuple[str, dict]]:

@@ -51,6 +51,10 @@ STREAM_FILTER = """      FilterCriteria:
 """
 STREAM_ANSWER = "      FunctionResponseTypes: [ReportBatchItemFailures]\n      BisectBatch"
 
+POLICY = """POLICY: !Sub '{"confirmation":"${RequestConfirmation}","""
+POLICY_SHOWN = """compute rights by
+    Value: !Sub '{"confirmation":"${RequestConfirmation}","""
+
 MISTAKES = [
     Mistake("wrong property of a function", "translate", "      Timeout: 30\n", "      TimeOut: 30\n", "TimeOut"),
     Mistake("wrong !GetAtt in a function", "cfn-lint", "!GetAtt EventProcessorRole.Arn", "!GetAtt EventProcessorRole.ARN", "'ARN' is not one of"),
@@ -91,6 +95,10 @@ MISTAKES = [
     Mistake("route without authorisation", "rules", "      AuthorizationType: AWS_IAM\n", "", "PutInvitationRoute.AuthorizationType: PUT /fleets/{fleet_ref}/invitation is open"),
     Mistake("path in the access log", "rules", "$context.routeKey", "$context.path", "$context.path isn't among"),
     Mistake("secret in a setting", "rules", "KEYRING_SECRET_ID: !Ref KeyringSecret", 'SIGNING_KEY: "{{resolve:secretsmanager:keyring}}"', "SIGNING_KEY: resolves a secret"),
+    Mistake("function with a policy of its own", "rules", POLICY, POLICY.replace("${RequestConfirmation}", "off"), "EventProcessorFunction.Environment.Variables.POLICY: isn't the output"),
+    Mistake("function without a policy", "rules", POLICY, POLICY.replace("POLICY", "POLICIES"), "EventProcessorFunction.Environment.Variables.POLICY: isn't the output"),
+    Mistake("operators with a policy of their own", "rules", POLICY_SHOWN, POLICY_SHOWN.replace("${RequestConfirmation}", "off"), "PublisherFunction.Environment.Variables.POLICY: isn't the output"),
+    Mistake("no policy for operators", "rules", "  Policy:\n    Description: What", "  Rules:\n    Description: What", "output Policy is missing"),
     Mistake("wildcard right", "rules", "Action: sqs:SendMessage", "Action: sqs:*", "sqs:* is a wildcard"),
     Mistake("right on everything", "rules", "Resource: !GetAtt Table.Arn", 'Resource: "*"', "covers every resource"),
     Mistake("name shared by all stacks", "rules", "QueueName: !Sub ${AWS::StackName}-events", "QueueName: kingpin-events", "EventsQueue.QueueName: is the same in every stack"),
