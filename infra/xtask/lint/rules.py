@@ -109,7 +109,10 @@ def visibility_outlasts_the_consumer(resources: Resources) -> Iterator[Finding]:
 def streams_are_read_to_the_end(resources: Resources) -> Iterator[Finding]:
     for mapping, properties in of_type(resources, "AWS::Lambda::EventSourceMapping"):
         source = properties.get("EventSourceArn")
-        if not (isinstance(source, dict) and source.get("Fn::GetAtt", ["", ""])[1] == "StreamArn"):
+        if resources.get(target(source), {}).get("Type") == "AWS::SQS::Queue":
+            continue
+        if not is_stream(source):
+            yield Finding(mapping, "EventSourceArn", "must be !GetAtt of a queue's Arn or a table's StreamArn, or nobody checks here what it hands over")
             continue
         package = binary(resources.get(target(properties.get("FunctionName")), {}))
         filters = properties.get("FilterCriteria", {}).get("Filters", [])
@@ -139,6 +142,18 @@ def streams_are_read_to_the_end(resources: Resources) -> Iterator[Finding]:
         dead_letters = target(properties.get("DestinationConfig", {}).get("OnFailure", {}).get("Destination"))
         if resources.get(dead_letters, {}).get("Type") != "AWS::SQS::Queue":
             yield Finding(mapping, "DestinationConfig", "must name a queue of this template, or changes that can't be told vanish with the stream")
+
+
+def streams_have_readers_and_tell_all(resources: Resources) -> Iterator[Finding]:
+    streams = [mapping for _, mapping in of_type(resources, "AWS::Lambda::EventSourceMapping") if is_stream(mapping.get("EventSourceArn"))]
+    readers = {target(mapping.get("FunctionName")) for mapping in streams}
+    for name, _ in of_type(resources, "AWS::Lambda::Function"):
+        package = binary(resources[name])
+        if package in STREAM_FILTERS and name not in readers:
+            yield Finding(name, "", f"{package} is handed no change: map it to the table's stream, EventSourceArn !GetAtt Table.StreamArn")
+    for name, properties in of_type(resources, "AWS::DynamoDB::Table"):
+        if properties.get("StreamSpecification", {}).get("StreamViewType") != "NEW_AND_OLD_IMAGES":
+            yield Finding(name, "StreamSpecification", "StreamViewType must be NEW_AND_OLD_IMAGES: what happened is the difference between the two")
 
 
 def timeouts_are_as_documented(resources: Resources) -> Iterator[Finding]:
@@ -343,6 +358,7 @@ def rights_are_computed_by_one_policy(resources: Resources, outputs: dict[str, d
 RULES = [
     visibility_outlasts_the_consumer,
     streams_are_read_to_the_end,
+    streams_have_readers_and_tell_all,
     timeouts_are_as_documented,
     every_function_is_deployed,
     queues_keep_and_encrypt,
@@ -407,6 +423,14 @@ def target(reference) -> str:
         case {"Fn::GetAtt": [name, *_]}:
             return name
     return ""
+
+
+def is_stream(source) -> bool:
+    """Whether a mapping's source is a table's stream."""
+    match source:
+        case {"Fn::GetAtt": [_, "StreamArn"]}:
+            return True
+    return False
 
 
 def binary(function: dict) -> str:

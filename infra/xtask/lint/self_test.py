@@ -55,6 +55,11 @@ POLICY = """POLICY: !Sub '{"confirmation":"${RequestConfirmation}","""
 POLICY_SHOWN = """compute rights by
     Value: !Sub '{"confirmation":"${RequestConfirmation}","""
 
+STREAM_MAPPING = """    Type: AWS::Lambda::EventSourceMapping
+    Properties:
+      EventSourceArn: !GetAtt Table.StreamArn
+"""
+
 MISTAKES = [
     Mistake("wrong property of a function", "translate", "      Timeout: 30\n", "      TimeOut: 30\n", "TimeOut"),
     Mistake("wrong !GetAtt in a function", "cfn-lint", "!GetAtt EventProcessorRole.Arn", "!GetAtt EventProcessorRole.ARN", "'ARN' is not one of"),
@@ -72,6 +77,10 @@ MISTAKES = [
     Mistake("stream whose retries end", "rules", "MaximumRetryAttempts: -1", "MaximumRetryAttempts: 10", "PublisherMapping.MaximumRetryAttempts"),
     Mistake("stream that forgets first", "rules", "MaximumRecordAgeInSeconds: 82800", "MaximumRecordAgeInSeconds: 86400", "PublisherMapping.MaximumRecordAgeInSeconds: 86400"),
     Mistake("stream without dead letters", "rules", "        OnFailure:\n", "        OnSuccess:\n", "PublisherMapping.DestinationConfig"),
+    Mistake("publisher mapped to a queue", "rules", STREAM_MAPPING, STREAM_MAPPING.replace("Table.StreamArn", "PublisherDeadLetterQueue.Arn"), "PublisherFunction: publisher is handed no change"),
+    Mistake("publisher without a mapping", "rules", STREAM_MAPPING, "    Type: AWS::CloudFormation::WaitConditionHandle\n    Properties:\n", "PublisherFunction: publisher is handed no change"),
+    Mistake("stream in other words", "rules", STREAM_MAPPING, STREAM_MAPPING.replace("!GetAtt Table.StreamArn", "!Sub ${Table.StreamArn}"), "PublisherMapping.EventSourceArn: must be !GetAtt"),
+    Mistake("stream of new images alone", "rules", "NEW_AND_OLD_IMAGES", "NEW_IMAGE", "Table.StreamSpecification: StreamViewType must be"),
     Mistake("undocumented time-out", "rules", "      Timeout: 3\n", "      Timeout: 4\n", "WebhookIngestFunction.Timeout: 4 s, but README.md"),
     Mistake("misspelt binary", "rules", "Binary: event-processor", "Binary: event-procesor", "functions/event-procesor doesn't exist"),
     Mistake("short retention", "rules", "MessageRetentionPeriod: 1209600", "MessageRetentionPeriod: 345600", "345600 s is less than 14 days"),
