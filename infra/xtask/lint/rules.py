@@ -337,8 +337,7 @@ def pages_change_nothing(resources: Resources) -> Iterator[Finding]:
 def two_stacks_fit_in_an_account(resources: Resources) -> Iterator[Finding]:
     for name, resource in resources.items():
         for key in sorted(NAMES & resource.get("Properties", {}).keys()):
-            value = resource["Properties"][key]
-            if isinstance(value, str) or ("Fn::Sub" in value and "${AWS::StackName}" not in json.dumps(value)):
+            if not differs_by_stack(resource["Properties"][key], resources):
                 yield Finding(name, key, "is the same in every stack: leave it out, or begin it with ${AWS::StackName}")
 
 
@@ -423,6 +422,16 @@ def target(reference) -> str:
         case {"Fn::GetAtt": [name, *_]}:
             return name
     return ""
+
+
+def differs_by_stack(name, resources: Resources) -> bool:
+    """Whether a name is another in each stack: it holds the stack's, or is that of a resource of this template, which is checked itself."""
+    match name:
+        case {"Ref": referred}:
+            return referred == "AWS::StackName" or referred in resources
+        case {"Fn::Sub": str(text)} | {"Fn::Sub": [str(text), *_]}:
+            return "${AWS::StackName}" in text
+    return False
 
 
 def is_stream(source) -> bool:

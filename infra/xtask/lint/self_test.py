@@ -111,6 +111,8 @@ MISTAKES = [
     Mistake("wildcard right", "rules", "Action: sqs:SendMessage", "Action: sqs:*", "sqs:* is a wildcard"),
     Mistake("right on everything", "rules", "Resource: !GetAtt Table.Arn", 'Resource: "*"', "covers every resource"),
     Mistake("name shared by all stacks", "rules", "QueueName: !Sub ${AWS::StackName}-events", "QueueName: kingpin-events", "EventsQueue.QueueName: is the same in every stack"),
+    Mistake("name that a parameter gives", "rules", "QueueName: !Sub ${AWS::StackName}-events", "QueueName: !Ref PartnerName", "EventsQueue.QueueName: is the same in every stack"),
+    Mistake("name shared by an account's stacks", "rules", "QueueName: !Sub ${AWS::StackName}-events", "QueueName: !Sub ${AWS::AccountId}-events", "EventsQueue.QueueName: is the same in every stack"),
     Mistake("function open to everybody", "rules", "Principal: apigateway.amazonaws.com", 'Principal: "*"', "WebhookPermission.Principal"),
     Mistake("no point-in-time recovery", "checkov", "PointInTimeRecoveryEnabled: true", "PointInTimeRecoveryEnabled: false", "CKV_AWS_28"),
 ]
