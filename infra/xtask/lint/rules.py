@@ -2,7 +2,7 @@
 
     python rules.py template.yaml translated.json
 
-Each rule takes the resources of the translated template and yields what contradicts it.
+Each rule takes the resources of the translated template, one of them its outputs, too, and yields what contradicts it.
 """
 
 import json
@@ -50,6 +50,9 @@ SECRET_READERS = {
 
 # Functions that only read the table, and the attributes that each may read. `secret` opens a fleet's tokens at Catena.
 READERS = {"redirect": {"pk", "sk", "schema", "version", "facts", "decisions", "look", "fleet_ref", "invitation"}}
+
+# Functions that compute no rights, so they need no policy. One that needs it and isn't given it would compute by the defaults.
+WITHOUT_POLICY = {"webhook-ingest"}
 
 # What a stream of a table may hand to a function (a filter's pattern), and to which. Other items hold what opens invitations.
 STREAM_FILTERS = {"publisher": {"dynamodb": {"Keys": {"sk": {"S": ["RECORD"]}}}}}
@@ -106,7 +109,10 @@ def visibility_outlasts_the_consumer(resources: Resources) -> Iterator[Finding]:
 def streams_are_read_to_the_end(resources: Resources) -> Iterator[Finding]:
     for mapping, properties in of_type(resources, "AWS::Lambda::EventSourceMapping"):
         source = properties.get("EventSourceArn")
-        if not (isinstance(source, dict) and source.get("Fn::GetAtt", ["", ""])[1] == "StreamArn"):
+        if resources.get(target(source), {}).get("Type") == "AWS::SQS::Queue":
+            continue
+        if not is_stream(source):
+            yield Finding(mapping, "EventSourceArn", "must be !GetAtt of a queue's Arn or a table's StreamArn, or nobody checks here what it hands over")
             continue
         package = binary(resources.get(target(properties.get("FunctionName")), {}))
         filters = properties.get("FilterCriteria", {}).get("Filters", [])
@@ -136,6 +142,18 @@ def streams_are_read_to_the_end(resources: Resources) -> Iterator[Finding]:
         dead_letters = target(properties.get("DestinationConfig", {}).get("OnFailure", {}).get("Destination"))
         if resources.get(dead_letters, {}).get("Type") != "AWS::SQS::Queue":
             yield Finding(mapping, "DestinationConfig", "must name a queue of this template, or changes that can't be told vanish with the stream")
+
+
+def streams_have_readers_and_tell_all(resources: Resources) -> Iterator[Finding]:
+    streams = [mapping for _, mapping in of_type(resources, "AWS::Lambda::EventSourceMapping") if is_stream(mapping.get("EventSourceArn"))]
+    readers = {target(mapping.get("FunctionName")) for mapping in streams}
+    for name, _ in of_type(resources, "AWS::Lambda::Function"):
+        package = binary(resources[name])
+        if package in STREAM_FILTERS and name not in readers:
+            yield Finding(name, "", f"{package} is handed no change: map it to the table's stream, EventSourceArn !GetAtt Table.StreamArn")
+    for name, properties in of_type(resources, "AWS::DynamoDB::Table"):
+        if properties.get("StreamSpecification", {}).get("StreamViewType") != "NEW_AND_OLD_IMAGES":
+            yield Finding(name, "StreamSpecification", "StreamViewType must be NEW_AND_OLD_IMAGES: what happened is the difference between the two")
 
 
 def timeouts_are_as_documented(resources: Resources) -> Iterator[Finding]:
@@ -319,14 +337,27 @@ def pages_change_nothing(resources: Resources) -> Iterator[Finding]:
 def two_stacks_fit_in_an_account(resources: Resources) -> Iterator[Finding]:
     for name, resource in resources.items():
         for key in sorted(NAMES & resource.get("Properties", {}).keys()):
-            value = resource["Properties"][key]
-            if isinstance(value, str) or ("Fn::Sub" in value and "${AWS::StackName}" not in json.dumps(value)):
+            if not differs_by_stack(resource["Properties"][key], resources):
                 yield Finding(name, key, "is the same in every stack: leave it out, or begin it with ${AWS::StackName}")
 
 
+def rights_are_computed_by_one_policy(resources: Resources, outputs: dict[str, dict]) -> Iterator[Finding]:
+    policy = outputs.get("Policy", {}).get("Value")
+    if policy is None:
+        yield Finding("", "", "output Policy is missing: `kingpin` computes by it what the functions compute")
+        return
+    for name, properties in of_type(resources, "AWS::Lambda::Function"):
+        own = properties.get("Environment", {}).get("Variables", {}).get("POLICY")
+        needless = own is None and binary(resources[name]) in WITHOUT_POLICY
+        if own != policy and not needless:
+            yield Finding(name, "Environment.Variables.POLICY", "isn't the output Policy: all must compute rights by the same, and `kingpin` with them")
+
+
+# Rules about the resources alone.
 RULES = [
     visibility_outlasts_the_consumer,
     streams_are_read_to_the_end,
+    streams_have_readers_and_tell_all,
     timeouts_are_as_documented,
     every_function_is_deployed,
     queues_keep_and_encrypt,
@@ -344,8 +375,10 @@ RULES = [
 
 
 def findings(translated: Path) -> list[Finding]:
-    resources = json.loads(translated.read_text())["Resources"]
-    return [finding for rule in RULES for finding in rule(resources)]
+    template = json.loads(translated.read_text())
+    resources = template["Resources"]
+    found = [finding for rule in RULES for finding in rule(resources)]
+    return [*found, *rights_are_computed_by_one_policy(resources, template.get("Outputs", {}))]
 
 
 def of_type(resources: Resources, kind: str) -> list[tuple[str, dict]]:
@@ -389,6 +422,24 @@ def target(reference) -> str:
         case {"Fn::GetAtt": [name, *_]}:
             return name
     return ""
+
+
+def differs_by_stack(name, resources: Resources) -> bool:
+    """Whether a name is another in each stack: it holds the stack's, or is that of a resource of this template, which is checked itself."""
+    match name:
+        case {"Ref": referred}:
+            return referred == "AWS::StackName" or referred in resources
+        case {"Fn::Sub": str(text)} | {"Fn::Sub": [str(text), *_]}:
+            return "${AWS::StackName}" in text
+    return False
+
+
+def is_stream(source) -> bool:
+    """Whether a mapping's source is a table's stream."""
+    match source:
+        case {"Fn::GetAtt": [_, "StreamArn"]}:
+            return True
+    return False
 
 
 def binary(function: dict) -> str:

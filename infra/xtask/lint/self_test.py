@@ -51,6 +51,15 @@ STREAM_FILTER = """      FilterCriteria:
 """
 STREAM_ANSWER = "      FunctionResponseTypes: [ReportBatchItemFailures]\n      BisectBatch"
 
+POLICY = """POLICY: !Sub '{"confirmation":"${RequestConfirmation}","""
+POLICY_SHOWN = """compute rights by
+    Value: !Sub '{"confirmation":"${RequestConfirmation}","""
+
+STREAM_MAPPING = """    Type: AWS::Lambda::EventSourceMapping
+    Properties:
+      EventSourceArn: !GetAtt Table.StreamArn
+"""
+
 MISTAKES = [
     Mistake("wrong property of a function", "translate", "      Timeout: 30\n", "      TimeOut: 30\n", "TimeOut"),
     Mistake("wrong !GetAtt in a function", "cfn-lint", "!GetAtt EventProcessorRole.Arn", "!GetAtt EventProcessorRole.ARN", "'ARN' is not one of"),
@@ -68,6 +77,10 @@ MISTAKES = [
     Mistake("stream whose retries end", "rules", "MaximumRetryAttempts: -1", "MaximumRetryAttempts: 10", "PublisherMapping.MaximumRetryAttempts"),
     Mistake("stream that forgets first", "rules", "MaximumRecordAgeInSeconds: 82800", "MaximumRecordAgeInSeconds: 86400", "PublisherMapping.MaximumRecordAgeInSeconds: 86400"),
     Mistake("stream without dead letters", "rules", "        OnFailure:\n", "        OnSuccess:\n", "PublisherMapping.DestinationConfig"),
+    Mistake("publisher mapped to a queue", "rules", STREAM_MAPPING, STREAM_MAPPING.replace("Table.StreamArn", "PublisherDeadLetterQueue.Arn"), "PublisherFunction: publisher is handed no change"),
+    Mistake("publisher without a mapping", "rules", STREAM_MAPPING, "    Type: AWS::CloudFormation::WaitConditionHandle\n    Properties:\n", "PublisherFunction: publisher is handed no change"),
+    Mistake("stream in other words", "rules", STREAM_MAPPING, STREAM_MAPPING.replace("!GetAtt Table.StreamArn", "!Sub ${Table.StreamArn}"), "PublisherMapping.EventSourceArn: must be !GetAtt"),
+    Mistake("stream of new images alone", "rules", "NEW_AND_OLD_IMAGES", "NEW_IMAGE", "Table.StreamSpecification: StreamViewType must be"),
     Mistake("undocumented time-out", "rules", "      Timeout: 3\n", "      Timeout: 4\n", "WebhookIngestFunction.Timeout: 4 s, but README.md"),
     Mistake("misspelt binary", "rules", "Binary: event-processor", "Binary: event-procesor", "functions/event-procesor doesn't exist"),
     Mistake("short retention", "rules", "MessageRetentionPeriod: 1209600", "MessageRetentionPeriod: 345600", "345600 s is less than 14 days"),
@@ -91,9 +104,15 @@ MISTAKES = [
     Mistake("route without authorisation", "rules", "      AuthorizationType: AWS_IAM\n", "", "PutInvitationRoute.AuthorizationType: PUT /fleets/{fleet_ref}/invitation is open"),
     Mistake("path in the access log", "rules", "$context.routeKey", "$context.path", "$context.path isn't among"),
     Mistake("secret in a setting", "rules", "KEYRING_SECRET_ID: !Ref KeyringSecret", 'SIGNING_KEY: "{{resolve:secretsmanager:keyring}}"', "SIGNING_KEY: resolves a secret"),
+    Mistake("function with a policy of its own", "rules", POLICY, POLICY.replace("${RequestConfirmation}", "off"), "EventProcessorFunction.Environment.Variables.POLICY: isn't the output"),
+    Mistake("function without a policy", "rules", POLICY, POLICY.replace("POLICY", "POLICIES"), "EventProcessorFunction.Environment.Variables.POLICY: isn't the output"),
+    Mistake("operators with a policy of their own", "rules", POLICY_SHOWN, POLICY_SHOWN.replace("${RequestConfirmation}", "off"), "PublisherFunction.Environment.Variables.POLICY: isn't the output"),
+    Mistake("no policy for operators", "rules", "  Policy:\n    Description: What", "  Rules:\n    Description: What", "output Policy is missing"),
     Mistake("wildcard right", "rules", "Action: sqs:SendMessage", "Action: sqs:*", "sqs:* is a wildcard"),
     Mistake("right on everything", "rules", "Resource: !GetAtt Table.Arn", 'Resource: "*"', "covers every resource"),
     Mistake("name shared by all stacks", "rules", "QueueName: !Sub ${AWS::StackName}-events", "QueueName: kingpin-events", "EventsQueue.QueueName: is the same in every stack"),
+    Mistake("name that a parameter gives", "rules", "QueueName: !Sub ${AWS::StackName}-events", "QueueName: !Ref PartnerName", "EventsQueue.QueueName: is the same in every stack"),
+    Mistake("name shared by an account's stacks", "rules", "QueueName: !Sub ${AWS::StackName}-events", "QueueName: !Sub ${AWS::AccountId}-events", "EventsQueue.QueueName: is the same in every stack"),
     Mistake("function open to everybody", "rules", "Principal: apigateway.amazonaws.com", 'Principal: "*"', "WebhookPermission.Principal"),
     Mistake("no point-in-time recovery", "checkov", "PointInTimeRecoveryEnabled: true", "PointInTimeRecoveryEnabled: false", "CKV_AWS_28"),
 ]
