@@ -179,7 +179,7 @@ const NOMAD: &str = "019d6a63-e072-7bcf-a03b-e51a72a4c855";
 pub(super) const REQUESTED: External = EXTERNAL[1];
 /// Id, name, compliance status.
 type External = (&'static str, &'static str, &'static str);
-const EXTERNAL: [External; 3] = [
+const EXTERNAL: [External; 4] = [
     (NOMAD, "Nomad ELD", "compliant"),
     (
         "019d6a63-e072-7bcf-a03b-e51a72a4c856",
@@ -190,6 +190,12 @@ const EXTERNAL: [External; 3] = [
         "019d6a63-e072-7bcf-a03b-e51a72a4c857",
         "Old Road ELD",
         "non_compliant",
+    ),
+    // What a demo leaves to be requested.
+    (
+        "019d6a63-e072-7bcf-a03b-e51a72a4c858",
+        "Blue Mesa Telematics",
+        "compliant",
     ),
 ];
 
