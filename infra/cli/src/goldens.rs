@@ -959,17 +959,15 @@ fn lists() {
 /// In the night.
 fn compared() -> Option<Seen> {
     let started = at("2026-05-12T03:00:00Z");
-    Seen::read(
-        &json!({
-            "started": started,
-            "finished": started.plus(41_000),
-            "step": "done",
-            "listed": 1204,
-            "healed": 3,
-            "imported": 1,
-        })
-        .to_string(),
-    )
+    let text = json!({
+        "started": started,
+        "finished": started.plus(41_000),
+        "step": "done",
+        "listed": 1204,
+        "healed": 3,
+        "imported": 1,
+    });
+    Some(Seen::read(&text.to_string()))
 }
 
 fn comparing() -> Option<Seen> {
@@ -980,7 +978,7 @@ fn comparing() -> Option<Seen> {
         healed: 1,
         ..Comparison::new(at("2026-05-12T08:58:00Z"))
     };
-    Seen::read(&comparison.text())
+    Some(Seen::read(&comparison.text()))
 }
 
 #[test]
@@ -1071,7 +1069,11 @@ fn a_dry_run() {
         next_comparison: Some(now),
         ..quiet.clone()
     };
-    let pages = [&plan, &quiet, &running, &late].map(|it| reconcile::dry_run(it, now));
+    let unreadable = Plan {
+        comparison: Some(Seen::read("of a newer version")),
+        ..quiet.clone()
+    };
+    let pages = [&plan, &quiet, &running, &late, &unreadable].map(|it| reconcile::dry_run(it, now));
     let texts = pages.each_ref().map(|page| page.text.as_str());
     insta::assert_snapshot!("dry-run", texts.join("---\n"));
     insta::assert_json_snapshot!("dry-run-json", pages[0].json);

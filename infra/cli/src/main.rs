@@ -247,7 +247,7 @@ async fn look_around(source: &Source, clock: OffsetDateTime) -> Result<Status> {
         events,
         dead_letters,
         not_before: shared.not_before,
-        comparison: shared.comparison.as_deref().and_then(Seen::read),
+        comparison: shared.comparison.as_deref().map(Seen::read),
     })
 }
 
@@ -264,7 +264,7 @@ async fn plan(source: &Source, limit: usize, clock: OffsetDateTime) -> Result<Pl
             DueItem::Parked { .. } => {}
         }
     }
-    let comparison = shared.comparison.as_deref().and_then(Seen::read);
+    let comparison = shared.comparison.as_deref().map(Seen::read);
     let mut plan = Plan {
         place: source.place.clone(),
         all_fleets: fleets.len(),
