@@ -116,7 +116,7 @@ pub(crate) struct Reconcile {
     /// Change nothing and ask Catena nothing: list what is due now, and what would be asked
     #[arg(long, conflicts_with = "anew")]
     pub(crate) dry_run: bool,
-    /// Begin again with the first list, also if a comparison is running
+    /// Begin again with the first list, also if a comparison is running or can't be read
     #[arg(long)]
     pub(crate) anew: bool,
     /// With --dry-run: this many fleets and as many keys at most
@@ -315,8 +315,8 @@ what Catena answers changes its record.";
 const RECONCILE: &str = "\
 Example: `kingpin reconcile --dry-run` lists which fleets are due, why, and what Catena would be asked for about each.
 
-`kingpin reconcile` makes the next sweep begin what otherwise happens once a day: whatever exists at Catena and not here is taken
-in, and what differs is healed. `kingpin status` tells how far it is.";
+`kingpin reconcile` makes the next sweep, if sweeps are enabled (template parameter Sweep), begin what otherwise happens once a day:
+whatever exists at Catena and not here is taken in, and what differs is healed. `kingpin status` tells how far it is.";
 
 const WHERE: &str = "\
 Which stack: --stack NAME or KINGPIN_STACK names a deployed one, found with the usual AWS variables and profiles; without

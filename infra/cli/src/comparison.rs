@@ -10,13 +10,22 @@ use crate::{
     when::{Span, clock_and_distance, rfc3339, span},
 };
 
+/// What is in the table about it.
+#[derive(Clone, Debug)]
+pub(crate) enum Seen {
+    /// How far it is.
+    Progress(Progress),
+    /// A text of another version, which this one can't read.
+    Unreadable,
+}
+
 /// What there is to say about it. A newer version may write more, or other steps: neither matters here.
 #[derive(Clone, Debug, Deserialize)]
-pub(crate) struct Seen {
+pub(crate) struct Progress {
     started: Timestamp,
     /// `None` while it runs.
     #[serde(default)]
-    pub(crate) finished: Option<Timestamp>,
+    finished: Option<Timestamp>,
     #[serde(default)]
     step: Value,
     #[serde(default)]
@@ -28,22 +37,42 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
-    /// Reads what is in the table, if it can be read.
-    pub(crate) fn read(text: &str) -> Option<Self> {
-        serde_json::from_str(text).ok()
+    /// Reads what is in the table.
+    pub(crate) fn read(text: &str) -> Self {
+        serde_json::from_str(text).map_or(Self::Unreadable, Self::Progress)
     }
 
+    /// Whether it goes on, as far as that can be read.
     pub(crate) fn is_running(&self) -> bool {
-        self.finished.is_none()
+        matches!(self, Self::Progress(progress) if progress.finished.is_none())
     }
 
     /// When the next one begins, if this one is over.
     pub(crate) fn next(&self, policy: &Policy) -> Option<Timestamp> {
-        Some(Comparison::next(self.finished?, policy))
+        match self {
+            Self::Progress(progress) => Some(Comparison::next(progress.finished?, policy)),
+            Self::Unreadable => None,
+        }
     }
 
     /// In words, as the end of a sentence.
     pub(crate) fn words(&self, now: Timestamp) -> String {
+        match self {
+            Self::Progress(progress) => progress.words(now),
+            Self::Unreadable => UNREADABLE.to_owned(),
+        }
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        match self {
+            Self::Progress(progress) => progress.json(),
+            Self::Unreadable => json!({ "problem": UNREADABLE }),
+        }
+    }
+}
+
+impl Progress {
+    fn words(&self, now: Timestamp) -> String {
         let Self {
             listed,
             healed,
@@ -68,14 +97,16 @@ impl Seen {
         }
     }
 
-    pub(crate) fn json(&self) -> Value {
+    fn json(&self) -> Value {
+        let is_running = self.finished.is_none();
         json!({
             "started": rfc3339(self.started),
             "finished": self.finished.map(rfc3339),
-            "list": self.is_running().then(|| self.list()),
+            "list": is_running.then(|| self.list()),
             "listed": self.listed,
             "healed": self.healed,
             "imported": self.imported,
+            "problem": null,
         })
     }
 
@@ -89,6 +120,9 @@ impl Seen {
     }
 }
 
+/// Said instead of how far it is.
+const UNREADABLE: &str = "can't be read: another version wrote it; use the `kingpin` that belongs to the stack's template";
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -97,7 +131,7 @@ mod tests {
 
     #[test]
     fn what_this_version_writes_it_reads() {
-        let seen = Seen::read(&Comparison::new(NOW).text()).unwrap();
+        let seen = Seen::read(&Comparison::new(NOW).text());
         assert!(seen.is_running());
         assert_eq!(
             seen.words(NOW),
@@ -109,15 +143,28 @@ mod tests {
     #[test]
     fn what_a_newer_version_writes_is_read_as_far_as_it_can_be() {
         let newer = r#"{"started":1777881600000,"step":{"drivers":3},"pace":9}"#;
-        let words = Seen::read(newer).unwrap().words(NOW);
+        let words = Seen::read(newer).words(NOW);
         assert!(words.contains("a list of another version"), "{words}");
-        assert!(Seen::read("no JSON").is_none());
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_said_and_is_not_none() {
+        for text in ["no JSON", "", r#"{"began":"2026-05-04"}"#] {
+            let seen = Seen::read(text);
+            let words = seen.words(NOW);
+            assert!(words.starts_with("can't be read"), "{words}");
+            assert_eq!(seen.json()["problem"], words);
+            assert!(!seen.is_running());
+            assert_eq!(seen.next(&Policy::default()), None);
+        }
+        let read = Seen::read(&Comparison::new(NOW).text());
+        assert_eq!(read.json()["problem"], Value::Null);
     }
 
     #[test]
     fn a_new_stack_has_compared_nothing() {
         let none = r#"{"started":1777881600000,"finished":1777881600000,"step":"invitations","listed":0,"healed":0,"imported":0}"#;
-        let none = Seen::read(none).unwrap();
+        let none = Seen::read(none);
         assert_eq!(none.words(NOW), "none yet");
         let day = NOW.plus(24 * 60 * 60 * 1000);
         assert_eq!(none.next(&Policy::default()), Some(day));

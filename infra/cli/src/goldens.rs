@@ -22,7 +22,7 @@ use crate::{
     recheck::{self, Soon},
     reconcile::{self, Begun, DueFleet, DueKey, Plan},
     show,
-    status::{self, Depth, Status, Waiting},
+    status::{self, Depth, Queues, Status, Waiting},
     unknown,
     when::{DAY, Moment, Span, parse_moment},
     words::Words,
@@ -959,17 +959,15 @@ fn lists() {
 /// In the night.
 fn compared() -> Option<Seen> {
     let started = at("2026-05-12T03:00:00Z");
-    Seen::read(
-        &json!({
-            "started": started,
-            "finished": started.plus(41_000),
-            "step": "done",
-            "listed": 1204,
-            "healed": 3,
-            "imported": 1,
-        })
-        .to_string(),
-    )
+    let text = json!({
+        "started": started,
+        "finished": started.plus(41_000),
+        "step": "done",
+        "listed": 1204,
+        "healed": 3,
+        "imported": 1,
+    });
+    Some(Seen::read(&text.to_string()))
 }
 
 fn comparing() -> Option<Seen> {
@@ -980,7 +978,7 @@ fn comparing() -> Option<Seen> {
         healed: 1,
         ..Comparison::new(at("2026-05-12T08:58:00Z"))
     };
-    Seen::read(&comparison.text())
+    Some(Seen::read(&comparison.text()))
 }
 
 #[test]
@@ -1071,7 +1069,11 @@ fn a_dry_run() {
         next_comparison: Some(now),
         ..quiet.clone()
     };
-    let pages = [&plan, &quiet, &running, &late].map(|it| reconcile::dry_run(it, now));
+    let unreadable = Plan {
+        comparison: Some(Seen::read("of a newer version")),
+        ..quiet.clone()
+    };
+    let pages = [&plan, &quiet, &running, &late, &unreadable].map(|it| reconcile::dry_run(it, now));
     let texts = pages.each_ref().map(|page| page.text.as_str());
     insta::assert_snapshot!("dry-run", texts.join("---\n"));
     insta::assert_json_snapshot!("dry-run-json", pages[0].json);
@@ -1110,12 +1112,14 @@ fn statuses() {
         due: Waiting::default(),
         quarantined_today: 0,
         quarantined: 0,
-        events: Depth::default(),
-        dead_letters: Depth::default(),
+        queues: Queues::default(),
         not_before: None,
         comparison: None,
     };
-    let quiet = status::page(&status, at(NOW)).text;
+    // Of an older template: it doesn't say where all queues are.
+    let quiet = status::page(&status, at(NOW));
+    let queues: Vec<_> = quiet.json["queues"].as_object().unwrap().keys().collect();
+    assert_eq!(queues, ["dead_letters", "events"]);
     status.stages = [
         (Stage::Connected, 334),
         (Stage::Degraded, 2),
@@ -1130,16 +1134,28 @@ fn statuses() {
     ]);
     status.due = Waiting::of([Some(at("2026-05-10T03:12:00Z"))]);
     (status.quarantined_today, status.quarantined) = (1, 4);
-    status.events = Depth {
-        waiting: 1200,
-        in_work: 10,
-        delayed: 3,
+    let waiting = |waiting| Depth {
+        waiting,
+        ..Depth::default()
     };
-    status.dead_letters.waiting = 5;
+    status.queues = Queues {
+        events: Depth {
+            waiting: 1200,
+            in_work: 10,
+            delayed: 3,
+        },
+        dead_letters: waiting(5),
+        tasks: Some(Depth {
+            delayed: 7,
+            ..waiting(12)
+        }),
+        tasks_dead_letters: Some(waiting(2)),
+        publisher_dead_letters: Some(waiting(1)),
+    };
     status.not_before = Some(at("2026-05-12T09:00:30Z"));
     status.comparison = compared();
     let busy = status::page(&status, at(NOW));
-    insta::assert_snapshot!(format!("{quiet}---\n{}", busy.text));
+    insta::assert_snapshot!(format!("{}---\n{}", quiet.text, busy.text));
     insta::assert_json_snapshot!("status-json", busy.json);
 }
 

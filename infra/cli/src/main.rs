@@ -233,7 +233,7 @@ async fn look_around(source: &Source, clock: OffsetDateTime) -> Result<Status> {
         .try_collect()
         .await
         .map_err(|error| source.table_failed("count what is quarantined in", error))?;
-    let (events, dead_letters) = source.depths().await?;
+    let queues = source.queues().await?;
     let shared = source.table.shared().await;
     let shared = shared.map_err(|error| source.table_failed("read how lists compare in", error))?;
     Ok(Status {
@@ -244,10 +244,9 @@ async fn look_around(source: &Source, clock: OffsetDateTime) -> Result<Status> {
         due: Waiting::of(fleets),
         quarantined_today: days.first().copied().unwrap_or_default(),
         quarantined: days.iter().sum(),
-        events,
-        dead_letters,
+        queues,
         not_before: shared.not_before,
-        comparison: shared.comparison.as_deref().and_then(Seen::read),
+        comparison: shared.comparison.as_deref().map(Seen::read),
     })
 }
 
@@ -264,7 +263,7 @@ async fn plan(source: &Source, limit: usize, clock: OffsetDateTime) -> Result<Pl
             DueItem::Parked { .. } => {}
         }
     }
-    let comparison = shared.comparison.as_deref().and_then(Seen::read);
+    let comparison = shared.comparison.as_deref().map(Seen::read);
     let mut plan = Plan {
         place: source.place.clone(),
         all_fleets: fleets.len(),

@@ -1,8 +1,8 @@
 //! `reconcile`: a comparison of all of Catena's lists with our records; and with `--dry-run` what would be asked of Catena now.
 
-use anyhow::{Result, anyhow};
-use api::short_hash;
-use fleet::{FleetRef, Policy, Timestamp, Why};
+use anyhow::{Result, anyhow, bail};
+use api::{Passed, short_hash};
+use fleet::{Due, FleetRef, Policy, Timestamp, Why};
 use reconciliation::{Comparison, Questions};
 use serde_json::{Value, json};
 use store::{COMMIT_ATTEMPTS, Key, Parked, StoredRecord};
@@ -24,14 +24,15 @@ pub(crate) struct Begun {
     pub(crate) not_before: Option<Timestamp>,
 }
 
-/// Writes down that a comparison begins, which the next sweep finds; unless one is running that isn't to begin `anew`.
+/// Writes down that a comparison begins, which the next sweep finds; unless one is running that isn't to begin `anew`. Fails also
+/// if it can't be read whether one is.
 pub(crate) async fn begin(source: &Source, anew: bool, now: Timestamp) -> Result<Begun> {
     let failed = |error| source.table_failed("begin a comparison in", error);
     for _ in 0..COMMIT_ATTEMPTS {
         let shared = source.table.shared().await.map_err(failed)?;
         let not_before = shared.not_before.filter(|at| *at > now);
-        let found = shared.comparison.as_deref().and_then(Seen::read);
-        if let Some(running) = found.filter(|it| it.is_running() && !anew) {
+        let found = shared.comparison.as_deref().map(Seen::read);
+        if let Some(running) = goes_on(found, anew, &source.place, now)? {
             return Ok(Begun {
                 running: Some(running),
                 not_before,
@@ -53,6 +54,18 @@ pub(crate) async fn begin(source: &Source, anew: bool, now: Timestamp) -> Result
     ))
 }
 
+/// The comparison that goes on instead of another one. Fails if it can't be read whether there is one.
+fn goes_on(found: Option<Seen>, anew: bool, place: &str, now: Timestamp) -> Result<Option<Seen>> {
+    match found {
+        Some(unreadable @ Seen::Unreadable) if !anew => bail!(
+            "the comparison of {place} {}\n\
+             `kingpin reconcile --anew` replaces it, and begins with the first list.",
+            unreadable.words(now)
+        ),
+        found => Ok(found.filter(|it| it.is_running() && !anew)),
+    }
+}
+
 pub(crate) fn page(begun: &Begun, place: &str, now: Timestamp) -> Page {
     let place = plain(place);
     let first = match &begun.running {
@@ -61,8 +74,8 @@ pub(crate) fn page(begun: &Begun, place: &str, now: Timestamp) -> Page {
             running.words(now)
         ),
         None => format!(
-            "The reconciler's next sweep begins to compare Catena's lists with the records of {place}: invitations, share \
-             agreements, fleets, connections and integration requests, page by page."
+            "If sweeps are enabled (template parameter Sweep), the reconciler's next one begins to compare Catena's lists with the \
+             records of {place}: invitations, share agreements, fleets, connections and integration requests, page by page."
         ),
     };
     let mut text = wrapped("", 0, &first);
@@ -115,7 +128,7 @@ pub(crate) struct DueFleet {
     /// What Catena is to be asked about.
     why: Vec<Why>,
     /// Dates that passed and aren't told yet.
-    passed: Vec<Why>,
+    passed: Vec<Due>,
     asks: Vec<String>,
     /// When Catena is asked, if that isn't now.
     later: Option<Timestamp>,
@@ -144,13 +157,12 @@ impl DueFleet {
         let agenda = stored.agenda(&standing, policy, now);
         let asks = stored.looks.asks(&stored.all_due(&standing), policy);
         let later = asks.first().map(|due| due.at).filter(|at| *at > now);
-        let passed = stored.passed(policy, now);
         Self {
             fleet: stored.fleet.clone(),
             since,
             asks: Questions::of(&stored.record, &agenda.now).words(),
             why: agenda.now,
-            passed: passed.iter().map(|date| date.why).collect(),
+            passed: stored.passed(policy, now),
             later,
             problem: None,
         }
@@ -173,7 +185,7 @@ impl DueFleet {
         let passed = self
             .passed
             .iter()
-            .map(|why| format!("passed: {}", words::brief(*why)));
+            .map(|date| format!("passed: {}", words::brief(date.why)));
         let why = self.why.iter().map(|why| words::brief(*why).to_owned());
         let why: Vec<String> = passed.chain(why).collect();
         let why = match why.is_empty() {
@@ -197,12 +209,13 @@ impl DueFleet {
     }
 
     fn json(&self) -> Value {
-        let codes = |why: &[Why]| why.iter().map(|why| why.as_str()).collect::<Vec<_>>();
+        let why: Vec<_> = self.why.iter().map(|why| why.as_str()).collect();
+        let passed: Vec<_> = self.passed.iter().map(Passed::from).collect();
         json!({
             "fleet_ref": self.fleet.as_str(),
             "due_since": rfc3339(self.since),
-            "why": codes(&self.why),
-            "passed": codes(&self.passed),
+            "why": why,
+            "passed": passed,
             "asks": self.asks,
             "calls": self.asks.len(),
             "not_before": self.later.map(rfc3339),
@@ -333,5 +346,51 @@ fn more(shown: usize, all: usize, what: &str) -> String {
     match shown < all {
         true => format!("{shown} of {all} {what}; `--limit {all}` shows all.\n"),
         false => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp(1_777_881_600_000);
+
+    fn over() -> String {
+        let finished = Some(NOW);
+        let over = Comparison {
+            finished,
+            ..Comparison::new(NOW)
+        };
+        over.text()
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_replaced_only_if_told() {
+        let found = || Some(Seen::read(r#"{"form":2}"#));
+        let told = goes_on(found(), false, "stack a in b", NOW).unwrap_err();
+        let told = told.to_string();
+        for part in ["stack a in b", "can't be read", "--anew"] {
+            assert!(told.contains(part), "{told}");
+        }
+        assert!(
+            goes_on(found(), true, "stack a in b", NOW)
+                .unwrap()
+                .is_none()
+        );
+    }
+
+    #[test]
+    fn one_that_runs_goes_on_unless_told() {
+        let running = Comparison::new(NOW).text();
+        for (found, anew, expected) in [
+            (None, false, false),
+            (Some(over()), false, false),
+            (Some(running.clone()), false, true),
+            (Some(running), true, false),
+        ] {
+            let seen = found.as_deref().map(Seen::read);
+            let goes_on = goes_on(seen, anew, "stack a in b", NOW).unwrap();
+            assert_eq!(goes_on.is_some(), expected, "{found:?}, anew: {anew}");
+        }
     }
 }

@@ -17,7 +17,11 @@ use serde_json::Value;
 use startup::https;
 use store::{HistoryEntry, StoreError, Table};
 
-use crate::{args::Place, recheck::Soon, status::Depth};
+use crate::{
+    args::Place,
+    recheck::Soon,
+    status::{Depth, Queues},
+};
 
 /// A stack that was found: what it says of itself, and how AWS is called there.
 pub(crate) struct Found {
@@ -145,8 +149,10 @@ pub(crate) struct Source {
     sqs: aws_sdk_sqs::Client,
     events_url: String,
     dead_letters_url: String,
-    /// Stacks of older templates don't say it.
+    /// Stacks of older templates don't say these.
     tasks_url: Option<String>,
+    tasks_dead_letters_url: Option<String>,
+    publisher_dead_letters_url: Option<String>,
     is_local: bool,
 }
 
@@ -164,6 +170,8 @@ impl Source {
             events_url: found.output("EventsQueueUrl")?,
             dead_letters_url: found.output("EventsDeadLetterQueueUrl")?,
             tasks_url: found.optional("TasksQueueUrl"),
+            tasks_dead_letters_url: found.optional("TasksDeadLetterQueueUrl"),
+            publisher_dead_letters_url: found.optional("PublisherDeadLetterQueueUrl"),
             is_local: found.is_local,
         })
     }
@@ -209,14 +217,29 @@ impl Source {
         }
     }
 
-    /// How many messages the events queue and its dead-letter queue hold.
-    pub(crate) async fn depths(&self) -> Result<(Depth, Depth)> {
-        let depths = futures_util::future::join(
+    /// How many messages the queues hold, as far as the stack says where they are.
+    pub(crate) async fn queues(&self) -> Result<Queues> {
+        let (events, dead_letters, tasks, tasks_dead_letters, publisher_dead_letters) = tokio::try_join!(
             self.depth(&self.events_url),
             self.depth(&self.dead_letters_url),
-        );
-        let (events, dead_letters) = depths.await;
-        Ok((events?, dead_letters?))
+            self.depth_if_known(self.tasks_url.as_deref()),
+            self.depth_if_known(self.tasks_dead_letters_url.as_deref()),
+            self.depth_if_known(self.publisher_dead_letters_url.as_deref()),
+        )?;
+        Ok(Queues {
+            events,
+            dead_letters,
+            tasks,
+            tasks_dead_letters,
+            publisher_dead_letters,
+        })
+    }
+
+    async fn depth_if_known(&self, url: Option<&str>) -> Result<Option<Depth>> {
+        match url {
+            Some(url) => self.depth(url).await.map(Some),
+            None => Ok(None),
+        }
     }
 
     async fn depth(&self, url: &str) -> Result<Depth> {
@@ -259,6 +282,8 @@ struct Described {
     /// Descriptions of older versions are without these.
     partner_api_url: Option<String>,
     tasks_queue_url: Option<String>,
+    tasks_dlq_url: Option<String>,
+    publisher_dlq_url: Option<String>,
 }
 
 impl Described {
@@ -271,6 +296,8 @@ impl Described {
             ("EventsDeadLetterQueueUrl", Some(self.events_dlq_url)),
             ("PartnerApiUrl", self.partner_api_url),
             ("TasksQueueUrl", self.tasks_queue_url),
+            ("TasksDeadLetterQueueUrl", self.tasks_dlq_url),
+            ("PublisherDeadLetterQueueUrl", self.publisher_dlq_url),
         ];
         let outputs = outputs.into_iter();
         outputs
@@ -389,20 +416,26 @@ mod tests {
             "events_queue_url": "e", "events_dlq_url": "d", "policy": {}, "webhook_url": "w",
         });
         let older: Described = serde_json::from_value(described.clone()).unwrap();
-        assert!(
-            older
-                .outputs()
-                .iter()
-                .all(|(name, _)| name != "PartnerApiUrl")
-        );
+        let optional = [
+            ("PartnerApiUrl", "partner_api_url", "http://127.0.0.1:2"),
+            ("TasksQueueUrl", "tasks_queue_url", "t"),
+            ("TasksDeadLetterQueueUrl", "tasks_dlq_url", "td"),
+            ("PublisherDeadLetterQueueUrl", "publisher_dlq_url", "pd"),
+        ];
+        let outputs = older.outputs();
+        for (output, _, _) in optional {
+            assert!(outputs.iter().all(|(name, _)| name != output), "{output}");
+        }
         let mut newer = described;
-        newer["partner_api_url"] = json!("http://127.0.0.1:2");
-        newer["tasks_queue_url"] = json!("t");
+        for (_, key, value) in optional {
+            newer[key] = json!(value);
+        }
         let newer: Described = serde_json::from_value(newer).unwrap();
-        let url = ("PartnerApiUrl".to_owned(), "http://127.0.0.1:2".to_owned());
         let outputs = newer.outputs();
-        assert!(outputs.contains(&url));
-        assert!(outputs.contains(&("TasksQueueUrl".to_owned(), "t".to_owned())));
+        for (output, _, value) in optional {
+            let expected = (output.to_owned(), value.to_owned());
+            assert!(outputs.contains(&expected), "{output}");
+        }
         let local = missing("local stack a", "PartnerApiUrl", true).to_string();
         assert!(local.contains("cargo xtask up"), "{local}");
         let deployed = missing("stack a in b", "PartnerApiUrl", false).to_string();

@@ -23,8 +23,7 @@ pub(crate) struct Status {
     pub(crate) due: Waiting,
     pub(crate) quarantined_today: u64,
     pub(crate) quarantined: u64,
-    pub(crate) events: Depth,
-    pub(crate) dead_letters: Depth,
+    pub(crate) queues: Queues,
     /// Catena isn't asked before.
     pub(crate) not_before: Option<Timestamp>,
     pub(crate) comparison: Option<Seen>,
@@ -35,6 +34,21 @@ pub(crate) struct Status {
 pub(crate) struct Waiting {
     pub(crate) count: usize,
     pub(crate) oldest: Option<Timestamp>,
+}
+
+/// How many messages the stack's queues hold. Stacks of older templates don't say all of them.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Queues {
+    /// Events on their way to the table.
+    pub(crate) events: Depth,
+    /// Those of them that failed too often.
+    pub(crate) dead_letters: Depth,
+    /// What is to be looked at.
+    pub(crate) tasks: Option<Depth>,
+    /// Those of it that failed too often.
+    pub(crate) tasks_dead_letters: Option<Depth>,
+    /// Changes that couldn't be told.
+    pub(crate) publisher_dead_letters: Option<Depth>,
 }
 
 /// How many messages a queue holds, about.
@@ -57,6 +71,36 @@ impl Waiting {
 
     fn json(self) -> Value {
         json!({ "count": self.count, "oldest": self.oldest.map(rfc3339) })
+    }
+}
+
+impl Queues {
+    /// Those that there are: what each is called in JSON and in text.
+    fn named(self) -> impl Iterator<Item = (&'static str, &'static str, Depth)> {
+        let named = [
+            ("events", "events queue", Some(self.events)),
+            ("dead_letters", "  dead letters", Some(self.dead_letters)),
+            ("tasks", "tasks queue", self.tasks),
+            (
+                "tasks_dead_letters",
+                "  dead letters",
+                self.tasks_dead_letters,
+            ),
+            (
+                "publisher_dead_letters",
+                "publisher's dead letters",
+                self.publisher_dead_letters,
+            ),
+        ];
+        let named = named.into_iter();
+        named.filter_map(|(key, name, depth)| Some((key, name, depth?)))
+    }
+
+    fn json(self) -> Value {
+        let named = self.named();
+        named
+            .map(|(key, _, depth)| (key.to_owned(), depth.json()))
+            .collect()
     }
 }
 
@@ -116,13 +160,8 @@ pub(crate) fn page(status: &Status, now: Timestamp) -> Page {
     rows.push(number("quarantined today", status.quarantined_today, ""));
     let days = format!("in {DAYS} days");
     rows.push(number(&format!("  {days}"), status.quarantined, ""));
-    rows.push(number(
-        "events queue",
-        status.events.waiting,
-        &status.events.text(),
-    ));
-    let dead = status.dead_letters;
-    rows.push(number("dead letters", dead.waiting, &dead.text()));
+    let queues = status.queues.named();
+    rows.extend(queues.map(|(_, name, depth)| number(name, depth.waiting, &depth.text())));
     rows.push(row(["", "", ""]));
     let not_before = status.not_before.filter(|at| *at > now);
     if let Some(at) = not_before {
@@ -152,7 +191,7 @@ pub(crate) fn page(status: &Status, now: Timestamp) -> Page {
         "parked": status.parked.json(),
         "due": status.due.json(),
         "quarantined": { "today": status.quarantined_today, "last_30_days": status.quarantined },
-        "queues": { "events": status.events.json(), "dead_letters": dead.json() },
+        "queues": status.queues.json(),
         "catena": { "left_alone_until": not_before.map(rfc3339) },
         "comparison": status.comparison.as_ref().map(Seen::json),
     });

@@ -317,6 +317,8 @@ impl Stack {
             "events_queue_url": self.deployment.output("EventsQueueUrl")?,
             "tasks_queue_url": self.deployment.output("TasksQueueUrl")?,
             "events_dlq_url": self.deployment.output("EventsDeadLetterQueueUrl")?,
+            "tasks_dlq_url": self.deployment.output("TasksDeadLetterQueueUrl")?,
+            "publisher_dlq_url": self.deployment.output("PublisherDeadLetterQueueUrl")?,
             "event_bus_name": self.deployment.output("EventBusName")?,
             "keyring_secret_id": self.deployment.output("KeyringSecretId")?,
             "signing_key": self.signing_key,

@@ -58,12 +58,15 @@ pub(super) struct Schedule {
     pub(super) resource: &'static str,
     pub(super) status: ScheduleStatus,
     interval: Duration,
-    last_data_at: OffsetDateTime,
+    /// Its first execution since it and its connection are active.
+    started: OffsetDateTime,
+    /// Since when it isn't executed, because of its own status or its connection's.
+    stopped: Option<OffsetDateTime>,
 }
 
 impl Schedule {
     /// As the API answers it. The contract has no times of its creation or change.
-    pub(super) fn read(&self, connection_id: Uuid) -> Value {
+    pub(super) fn read(&self, connection_id: Uuid, now: OffsetDateTime) -> Value {
         let errors = match self.status {
             ScheduleStatus::Inactive => ERROR_THRESHOLD,
             _ => 0,
@@ -78,13 +81,37 @@ impl Schedule {
             "consecutive_error_threshold": ERROR_THRESHOLD,
             "max_concurrent_executions": 1,
             "cursor": "cursor-1",
-            "last_data_at": text(self.last_data_at),
+            "last_data_at": text(self.last_execution_at(now)),
         })
     }
 
-    fn next_execution_at(&self) -> Option<OffsetDateTime> {
-        let is_active = self.status == ScheduleStatus::Active;
-        is_active.then(|| self.last_data_at + self.interval)
+    /// Every execution succeeds and brings data.
+    fn last_execution_at(&self, now: OffsetDateTime) -> OffsetDateTime {
+        let passed = self.stopped.unwrap_or(now) - self.started;
+        // A fleet's times run ahead of the clock when much happens to it at once.
+        let passed = passed.whole_seconds().max(0);
+        let since_last = passed % self.interval.whole_seconds();
+        self.started + Duration::seconds(passed - since_last)
+    }
+
+    fn next_execution_at(&self, now: OffsetDateTime) -> Option<OffsetDateTime> {
+        let is_executed = self.stopped.is_none();
+        is_executed.then(|| self.last_execution_at(now) + self.interval)
+    }
+
+    /// Is executed or isn't, from a moment on; nothing happens if it is so already.
+    fn be_executed(&mut self, is_executed: bool, at: OffsetDateTime) {
+        match (is_executed, self.stopped) {
+            (true, Some(_)) => self.start(at),
+            (false, None) => self.stopped = Some(at),
+            (true, None) | (false, Some(_)) => {}
+        }
+    }
+
+    /// The first execution is at once.
+    fn start(&mut self, at: OffsetDateTime) {
+        self.started = at;
+        self.stopped = None;
     }
 }
 
@@ -112,7 +139,8 @@ impl Connection {
             resource,
             status: ScheduleStatus::Active,
             interval: Duration::seconds(seconds),
-            last_data_at: at,
+            started: at,
+            stopped: None,
         };
         Self {
             schedules: SCHEDULED.iter().enumerate().map(schedule).collect(),
@@ -139,13 +167,33 @@ impl Connection {
         self.become_status(ConnectionStatus::Active, at);
         for schedule in &mut self.schedules {
             schedule.status = ScheduleStatus::Active;
-            schedule.last_data_at = at;
+            schedule.start(at);
         }
     }
 
     pub(super) fn become_status(&mut self, status: ConnectionStatus, at: OffsetDateTime) {
         self.status = status;
         self.updated_at = at;
+        self.execute_what_is_active(at);
+    }
+
+    /// The schedule at this place gets this status.
+    pub(super) fn schedule_becomes(
+        &mut self,
+        place: usize,
+        status: ScheduleStatus,
+        at: OffsetDateTime,
+    ) {
+        self.schedules[place].status = status;
+        self.execute_what_is_active(at);
+    }
+
+    /// Schedules are executed while they and their connection are active.
+    fn execute_what_is_active(&mut self, at: OffsetDateTime) {
+        let is_active = self.status == ConnectionStatus::Active;
+        for schedule in &mut self.schedules {
+            schedule.be_executed(is_active && schedule.status == ScheduleStatus::Active, at);
+        }
     }
 
     pub(super) fn vanish(&mut self) {
@@ -171,6 +219,7 @@ impl Connection {
     /// How fresh each resource is. `share_level` is the agreement's for it, null if it isn't shared.
     pub(super) fn freshness(
         &self,
+        now: OffsetDateTime,
         tsp_slug: Option<&str>,
         share_level: impl Fn(&str) -> Option<String>,
     ) -> Vec<Value> {
@@ -186,8 +235,8 @@ impl Connection {
                 "source_name": self.fleet.source_name,
                 "tsp_id": self.fleet.tsp_id,
                 "tsp_slug": tsp_slug,
-                "last_successful_execution_at": text(schedule.last_data_at),
-                "next_execution_at": schedule.next_execution_at().map(text),
+                "last_successful_execution_at": text(schedule.last_execution_at(now)),
+                "next_execution_at": schedule.next_execution_at(now).map(text),
                 "schedule_status": schedule.status,
             })
         };
@@ -203,7 +252,7 @@ impl Connection {
         let event = events::schedule_deactivated(&self.fleet, at).dispatched(at);
         event
             .about(&self.fleet.fleet_ref)
-            .saying(&schedule.read(self.id()))
+            .saying(&schedule.read(self.id(), at))
     }
 }
 
@@ -254,3 +303,94 @@ impl Connections {
 const SCHEDULED: [(&str, i64); 3] = [("vehicle_location", 60), ("vehicle", 600), ("user", 600)];
 /// Failures in a row, then the schedule is inactive (contract 5.2).
 const ERROR_THRESHOLD: u32 = 15;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: Duration = Duration::MINUTE;
+
+    /// A connection, when it was made, and its `vehicle` schedule's place: one execution every ten minutes.
+    fn connected() -> (Connection, OffsetDateTime, usize) {
+        let at = OffsetDateTime::UNIX_EPOCH + Duration::days(20_000);
+        (Connection::new(Fleet::new("FLEET-42", at), at), at, 1)
+    }
+
+    /// The last and the next execution, as both endpoints tell them.
+    fn executions(connection: &Connection, place: usize, now: OffsetDateTime) -> [Value; 2] {
+        let schedule = connection.schedules[place].read(connection.id(), now);
+        let fresh = &connection.freshness(now, None, |_| None)[place];
+        assert_eq!(
+            fresh["last_successful_execution_at"],
+            schedule["last_data_at"]
+        );
+        [
+            &fresh["last_successful_execution_at"],
+            &fresh["next_execution_at"],
+        ]
+        .map(Value::clone)
+    }
+
+    #[test]
+    fn data_is_read_at_every_interval() {
+        let (connection, at, place) = connected();
+        for (minutes, last, next) in [
+            (0, 0, 10),
+            (9, 0, 10),
+            (10, 10, 20),
+            (25, 20, 30),
+            (-1, 0, 10),
+        ] {
+            let told = executions(&connection, place, at + minutes * MINUTE);
+            let expected = [last, next].map(|minutes| json!(text(at + minutes * MINUTE)));
+            assert_eq!(told, expected, "after {minutes} minutes");
+        }
+    }
+
+    #[test]
+    fn no_data_is_read_while_the_connection_or_the_schedule_is_not_active() {
+        let (connection, at, place) = connected();
+        let time = |minutes: i32| at + minutes * MINUTE;
+        let frozen = [json!(text(time(20))), Value::Null];
+        let stops: [fn(&mut Connection, OffsetDateTime); 2] = [
+            |it, at| it.become_status(ConnectionStatus::Stale, at),
+            |it, at| it.schedule_becomes(1, ScheduleStatus::Inactive, at),
+        ];
+        let others: [fn(&mut Connection, OffsetDateTime); 2] = [
+            |it, at| it.become_status(ConnectionStatus::Failed, at),
+            |it, at| it.schedule_becomes(1, ScheduleStatus::Paused, at),
+        ];
+        let resumptions: [fn(&mut Connection, OffsetDateTime); 2] = [
+            |it, at| it.become_status(ConnectionStatus::Active, at),
+            |it, at| it.schedule_becomes(1, ScheduleStatus::Active, at),
+        ];
+        for way in 0..stops.len() {
+            let mut connection = connection.clone();
+            stops[way](&mut connection, time(25));
+            assert_eq!(executions(&connection, place, time(25)), frozen, "{way}");
+            others[way](&mut connection, time(55));
+            assert_eq!(executions(&connection, place, time(90)), frozen, "{way}");
+            resumptions[way](&mut connection, time(100));
+            let resumed = [110, 120].map(|minutes| json!(text(time(minutes))));
+            assert_eq!(executions(&connection, place, time(115)), resumed, "{way}");
+        }
+    }
+
+    #[test]
+    fn one_schedule_that_stops_leaves_the_others_going() {
+        let (mut connection, at, place) = connected();
+        connection.schedule_becomes(place, ScheduleStatus::Inactive, at + 15 * MINUTE);
+        let [last, _] = executions(&connection, 2, at + 65 * MINUTE);
+        assert_eq!(last, text(at + 60 * MINUTE));
+    }
+
+    #[test]
+    fn new_credentials_start_the_reading_anew() {
+        let (mut connection, at, place) = connected();
+        connection.become_status(ConnectionStatus::Stale, at + 5 * MINUTE);
+        connection.renew(Uuid::nil(), at + 33 * MINUTE);
+        let told = executions(&connection, place, at + 44 * MINUTE);
+        let expected = [43, 53].map(|minutes| json!(text(at + minutes * MINUTE)));
+        assert_eq!(told, expected);
+    }
+}

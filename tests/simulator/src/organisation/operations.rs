@@ -84,9 +84,9 @@ impl Call<'_> {
             Operation::GetConnection => {
                 Ok(Reply::ok(&state.connection(self.connection()?)?.read()))
             }
-            Operation::ReadFreshness => self.freshness(state),
-            Operation::ListSchedules => self.schedules(state),
-            Operation::GetSchedule => self.schedule(state),
+            Operation::ReadFreshness => self.freshness(state, now),
+            Operation::ListSchedules => self.schedules(state, now),
+            Operation::GetSchedule => self.schedule(state, now),
         }
     }
 
@@ -167,35 +167,35 @@ impl Call<'_> {
     }
 
     /// The contract has the entries, not what is around them: a page, as lists are unless it says otherwise (contract 2).
-    fn freshness(&self, state: &State) -> Result<Reply, Refusal> {
+    fn freshness(&self, state: &State, now: OffsetDateTime) -> Result<Reply, Refusal> {
         let of_fleets = self.of_fleets()?;
         self.bare_page(|| {
             let found = state.connections.list();
             let found = found.filter(|(_, connection)| of_fleets(&connection.fleet));
-            let entries = found.flat_map(|(_, connection)| state.freshness(connection));
+            let entries = found.flat_map(|(_, connection)| state.freshness(connection, now));
             entries.enumerate().collect()
         })
     }
 
-    fn schedules(&self, state: &State) -> Result<Reply, Refusal> {
+    fn schedules(&self, state: &State, now: OffsetDateTime) -> Result<Reply, Refusal> {
         let connection = state.connection(self.connection()?)?;
         let resource = self.query.one("resource");
         let schedules = connection.schedules.iter().enumerate();
         self.bare_page(|| {
             schedules
                 .filter(|(_, it)| resource.is_none_or(|wanted| it.resource == wanted))
-                .map(|(place, it)| (place, it.read(connection.id())))
+                .map(|(place, it)| (place, it.read(connection.id(), now)))
                 .collect()
         })
     }
 
-    fn schedule(&self, state: &State) -> Result<Reply, Refusal> {
+    fn schedule(&self, state: &State, now: OffsetDateTime) -> Result<Reply, Refusal> {
         let connection = state.connection(self.connection()?)?;
         let text = self.ids.get(1).copied().unwrap_or_default();
         let id = routes::uuid("path.schedule_id", text)?;
         let schedule = connection.schedules.iter().find(|it| it.id == id);
         let schedule = schedule.ok_or(Refusal::NotFound)?;
-        Ok(Reply::ok(&schedule.read(connection.id())))
+        Ok(Reply::ok(&schedule.read(connection.id(), now)))
     }
 
     /// The filter by `fleet_ids` and `fleet_refs`.

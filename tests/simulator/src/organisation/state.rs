@@ -247,12 +247,12 @@ impl State {
     }
 
     /// How fresh a connection's resources are, and how much of each is shared.
-    pub(super) fn freshness(&self, connection: &Connection) -> Vec<Value> {
+    pub(super) fn freshness(&self, connection: &Connection, now: OffsetDateTime) -> Vec<Value> {
         let fleet = &connection.fleet;
         let agreement = self.agreement_of(fleet.fleet_id);
         let share_level = |resource: &str| agreement?.scopes.get(resource).cloned();
         let tsp = self.tsps.get(fleet.tsp_id);
-        connection.freshness(tsp.map(|tsp| tsp.slug.as_str()), share_level)
+        connection.freshness(now, tsp.map(|tsp| tsp.slug.as_str()), share_level)
     }
 
     /// The newest agreement of a fleet.

@@ -174,9 +174,12 @@ const TSPS: [Tsp; 5] = [
     (0xc0ff_ee00_1234_4abc_8def_0123_4567_89ab, "Catena Simulator", "catena-simulator", "catena_simulator", None),
 ];
 const NOMAD: &str = "019d6a63-e072-7bcf-a03b-e51a72a4c855";
-/// The first of [`EXTERNAL`]: what an integration request is for unless told.
-pub(super) const REQUESTED: (&str, &str, &str) = EXTERNAL[0];
-const EXTERNAL: [(&str, &str, &str); 3] = [
+/// What an integration request is for unless told: a provider that isn't supported yet, or the request would be live already
+/// (contract 3.6).
+pub(super) const REQUESTED: External = EXTERNAL[1];
+/// Id, name, compliance status.
+type External = (&'static str, &'static str, &'static str);
+const EXTERNAL: [External; 4] = [
     (NOMAD, "Nomad ELD", "compliant"),
     (
         "019d6a63-e072-7bcf-a03b-e51a72a4c856",
@@ -188,4 +191,22 @@ const EXTERNAL: [(&str, &str, &str); 3] = [
         "Old Road ELD",
         "non_compliant",
     ),
+    // What a demo leaves to be requested.
+    (
+        "019d6a63-e072-7bcf-a03b-e51a72a4c858",
+        "Blue Mesa Telematics",
+        "compliant",
+    ),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_requested_unless_told_is_not_supported() {
+        let tsps = Tsps::default();
+        let unsupported: Vec<_> = tsps.unsupported().map(|it| it.id).collect();
+        assert!(unsupported.contains(&REQUESTED.0), "{unsupported:?}");
+    }
+}

@@ -112,12 +112,11 @@ impl State {
         let mut events = Vec::new();
         let mut found = false;
         for place in 0..connection.schedules.len() {
-            let schedule = &mut connection.schedules[place];
-            if !is_meant(schedule.resource) {
+            if !is_meant(connection.schedules[place].resource) {
                 continue;
             }
             found = true;
-            schedule.status = status;
+            connection.schedule_becomes(place, status, at);
             if status == ScheduleStatus::Inactive {
                 let schedule = &connection.schedules[place];
                 events.push(connection.schedule_deactivated(schedule, at));

@@ -380,6 +380,7 @@ async fn providers_are_found_and_limited() {
         "catena-simulator",
         "prairie-logs",
         "old-road-eld",
+        "blue-mesa-telematics",
     ];
     assert_eq!(browser.search("").await.unwrap(), all);
     assert_eq!(

@@ -66,7 +66,7 @@ async fn everything_is_there_for_other_processes() {
         r#"{"fleet_ref": "FLEET/42"}"#,
     )
     .await;
-    assert_eq!(request.json()["ext_tsp_name"], "Nomad ELD");
+    assert_eq!(request.json()["ext_tsp_name"], "Prairie Logs");
     let calls = call(Method::GET, "/api-calls", "").await.json();
     assert_eq!(
         (

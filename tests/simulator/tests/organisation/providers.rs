@@ -93,6 +93,23 @@ async fn a_provider_goes_live_once_and_silently_if_told() {
 }
 
 #[tokio::test]
+async fn a_provider_is_left_to_request_once_the_demos_are_live() {
+    let partner = start().await;
+    // Those that fleets of the demo request.
+    for provider in ["prairie-logs", "old-road-eld"] {
+        let live = partner.catena.provider_goes_live(provider, Telling::Silent);
+        live.unwrap();
+    }
+    partner.invite("FLEET-42").await;
+    let mut browser = Browser::open(&partner.link("FLEET-42")).await.unwrap();
+    browser.accept().await.unwrap();
+    browser.request("blue-mesa-telematics").await.unwrap();
+    let requests = partner.get(REQUESTS).await.json();
+    assert_eq!(requests[0]["ext_tsp_name"], "Blue Mesa Telematics");
+    assert_eq!(requests[0]["integrated_tsp_ids"], json!([]));
+}
+
+#[tokio::test]
 async fn requests_are_listed_late() {
     let partner = start().await;
     requesting(&partner, "FLEET-42").await;

@@ -175,6 +175,7 @@ async fn providers_and_integration_requests_are_plain_arrays() {
         .await;
     let external = partner.get("/v2/orgs/external-tsps?q=NOMAD").await.json();
     assert_eq!(external.as_array().unwrap().len(), 1);
+    assert_eq!(nomad[0]["ext_tsp_id"], external[0]["id"]);
 
     assert_eq!(partner.get(REQUESTS).await.json(), json!([]));
     let put = |fields: Value| partner.catena.put_integration_request(object(fields));
@@ -191,7 +192,10 @@ async fn providers_and_integration_requests_are_plain_arrays() {
         shape(&pending),
         shape(&sample("integration-requests.list.response.pending"))
     );
-    assert_eq!(pending[0]["ext_tsp_id"], external[0]["id"]);
+    let prairie = partner.get("/v2/orgs/external-tsps?q=prairie").await.json();
+    assert_eq!(pending[0]["ext_tsp_id"], prairie[0]["id"]);
+    assert_eq!(pending[0]["integrated_tsp_ids"], json!([]));
+    assert!(tsps.iter().all(|it| it["ext_tsp_id"] != prairie[0]["id"]));
     put(json!({"fleet_ref": "FLEET-42", "integrated_tsp_ids": [nomad[0]["id"]]})).unwrap();
     let live = partner.get(&path).await.json();
     assert_eq!(
