@@ -374,13 +374,23 @@ impl Said {
         let connection = it.id.clone();
         let linked = Fact::Linked { connection };
         let told = told.into_iter().map(|told| told.fact);
-        // A broken one is told of before it is linked: linked alone it would pass for live.
+        // A broken one is told of before it is linked, also if that is known: linked alone, or since, it would pass for live.
         let all: Vec<Fact> = match state {
             Some(ConnectionState::Active) => [linked].into_iter().chain(told).collect(),
             _ => told.chain([linked]).collect(),
         };
+        let observed = Timestamp(listed.observed.millis());
         for fact in all {
-            self.observe(listed.observed, fact);
+            let at = At(observed, 0);
+            let is_broken = matches!(
+                &fact,
+                Fact::Connection { was: ConnectionFact::State(state), .. } if *state != ConnectionState::Active
+            );
+            let told = Observation { at, fact };
+            match is_broken {
+                true => self.said_now(&told, observed),
+                false => self.say(&told, observed),
+            }
         }
     }
 
