@@ -242,14 +242,8 @@ mod tests {
         };
         assert_eq!(weightiest(&[&|| Ok(())]), (None, false));
         assert_eq!(weightiest(&[&forbidden]), (Some(true), false));
-        assert_eq!(
-            weightiest(&[&forbidden, &unavailable]),
-            (Some(false), true)
-        );
-        assert_eq!(
-            weightiest(&[&unavailable, &forbidden]),
-            (Some(false), true)
-        );
+        assert_eq!(weightiest(&[&forbidden, &unavailable]), (Some(false), true));
+        assert_eq!(weightiest(&[&unavailable, &forbidden]), (Some(false), true));
         assert_eq!(weightiest(&[&unavailable, &limited]), (Some(false), true));
         assert_eq!(weightiest(&[&limited, &forbidden]), (Some(false), true));
     }

@@ -42,6 +42,8 @@ impl Reconciler {
             .is_some_and(|until| now < until);
         let paused = shared.not_before.is_some_and(|at| now < at);
         match read(shared) {
+            // Another version of this program wrote it, and goes on with it.
+            None if shared.comparison.is_some() => Ok(false),
             // A new stack has nothing to compare, and perhaps no credentials yet.
             None => {
                 let finished = Some(now);

@@ -303,7 +303,22 @@ impl Stack {
             })
             .collect();
         let policy = self.deployment.output("Policy")?;
-        let policy: Value = serde_json::from_str(policy).context("the policy is no JSON")?;
+        let mut policy: Value = serde_json::from_str(policy).context("the policy is no JSON")?;
+        // The template has its numbers as texts, because CloudFormation's needn't be JSON's.
+        for value in policy
+            .as_object_mut()
+            .into_iter()
+            .flat_map(|it| it.values_mut())
+        {
+            if let Some(number) = value.as_str().and_then(|text| text.parse::<f64>().ok()) {
+                let whole = number.fract() == 0.0;
+                *value = if whole {
+                    json!(number as i64)
+                } else {
+                    json!(number)
+                };
+            }
+        }
         let document = json!({
             "webhook_url": self.webhook_url,
             "partner_api_url": self.url(""),

@@ -479,10 +479,12 @@ fn functions_and_operators_compute_by_one_policy_whose_defaults_are_the_codes() 
     }
     let policy: Policy = serde_json::from_str(&text).unwrap();
     assert_eq!(policy, Policy::default());
-    assert_eq!(
-        serde_json::to_value(policy).unwrap(),
-        serde_json::from_str::<Value>(&text).unwrap()
+    let keys = |policy: &Value| policy.as_object().unwrap().keys().cloned().collect();
+    let (of_code, of_template): (BTreeSet<String>, BTreeSet<String>) = (
+        keys(&serde_json::to_value(policy).unwrap()),
+        keys(&serde_json::from_str(&text).unwrap()),
     );
+    assert_eq!(of_code, of_template);
 }
 
 /// Functions are built on their first event, which takes too long here; that they get their settings doesn't.
