@@ -456,6 +456,12 @@ async fn openapi() {
     }
 }
 
+/// Three of ten webhooks get lost for good, and other things happen without one: what the reconciler makes of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn losses() {
+    println!("losses: {}", crate::losses::run(scale(30, 200)).await);
+}
+
 /// Fleets in a browser, from their links through Connect and back.
 #[tokio::test(flavor = "multi_thread")]
 async fn journeys() {
