@@ -19,6 +19,7 @@ mod drills;
 mod fates;
 mod journeys;
 mod keys;
+mod kills;
 mod links;
 mod losses;
 mod openapi;
