@@ -13,7 +13,7 @@ use crate::difference::DomainEvent;
 
 /// The event bus of the stack.
 #[derive(Clone, Debug)]
-pub(crate) struct Bus {
+pub struct Bus {
     client: Client,
     name: String,
 }
@@ -72,7 +72,7 @@ impl Entry {
 
 impl Bus {
     /// The bus of this name.
-    pub(crate) fn new(client: Client, name: impl Into<String>) -> Self {
+    pub fn new(client: Client, name: impl Into<String>) -> Self {
         let name = name.into();
         Self { client, name }
     }

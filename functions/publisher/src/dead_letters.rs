@@ -5,7 +5,7 @@ use serde::Serialize;
 
 /// The publisher's dead-letter queue.
 #[derive(Clone, Debug)]
-pub(crate) struct DeadLetters {
+pub struct DeadLetters {
     client: Client,
     url: String,
 }
@@ -35,7 +35,7 @@ pub(crate) struct Place {
 
 impl DeadLetters {
     /// The queue at `url`.
-    pub(crate) fn new(client: Client, url: impl Into<String>) -> Self {
+    pub fn new(client: Client, url: impl Into<String>) -> Self {
         let url = url.into();
         Self { client, url }
     }

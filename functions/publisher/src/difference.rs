@@ -14,7 +14,7 @@ pub(crate) const SCHEMA: u32 = 1;
 
 /// Something happened to a fleet. As JSON it is an event's `detail`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub(crate) struct DomainEvent {
+pub struct DomainEvent {
     schema: u32,
     /// The same whenever the event is told again: 128 bits in hexadecimal digits.
     pub(crate) id: String,
@@ -90,12 +90,12 @@ impl DomainEvent {
     }
 
     /// What kind of event it is: its `detail-type`.
-    pub(crate) fn name(&self) -> &'static str {
+    pub fn name(&self) -> &'static str {
         self.told.name()
     }
 
     /// When the version was written that shows it.
-    pub(crate) fn at(&self) -> Timestamp {
+    pub fn at(&self) -> Timestamp {
         self.occurred_at.0
     }
 }
@@ -133,7 +133,7 @@ impl Told {
 /// Each version is judged at the moment that it was written, so the events of all versions add up: where one ends, the next
 /// begins. What ends by time alone shows in the version that is written then. A version of which nobody knows when it was
 /// written is judged a day before the later one, as the date that made it be written was.
-pub(crate) fn difference(
+pub fn difference(
     old: Option<&StoredRecord>,
     new: &StoredRecord,
     at: Timestamp,

@@ -20,19 +20,22 @@ use crate::{
 
 /// Publishes what changes of records mean.
 #[derive(Clone, Debug)]
-pub(crate) struct Publisher {
-    pub(crate) bus: Bus,
-    pub(crate) dead_letters: DeadLetters,
+pub struct Publisher {
+    /// Where the partner hears of them.
+    pub bus: Bus,
+    /// Where what can't be told goes.
+    pub dead_letters: DeadLetters,
     /// The partner's rules.
-    pub(crate) policy: Policy,
+    pub policy: Policy,
     /// After this long what isn't told yet is given back, before Lambda ends the function.
-    pub(crate) deadline: Duration,
-    pub(crate) now: fn() -> OffsetDateTime,
+    pub deadline: Duration,
+    /// The wall clock.
+    pub now: fn() -> OffsetDateTime,
 }
 
 /// Changes of the table, in the order of each of its items.
 #[derive(Deserialize)]
-pub(crate) struct StreamBatch {
+pub struct StreamBatch {
     #[serde(rename = "Records")]
     records: Vec<Value>,
 }
@@ -40,7 +43,7 @@ pub(crate) struct StreamBatch {
 /// Where Lambda goes on (AWS): from the first of these, with all that comes after it.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct StreamAnswer {
+pub struct StreamAnswer {
     batch_item_failures: Vec<Unfinished>,
 }
 
@@ -74,7 +77,7 @@ struct Lost {
 
 impl Publisher {
     /// Publishes a batch, and tells where it has to come again from. What is told twice has the same id.
-    pub(crate) async fn handle(&self, batch: StreamBatch) -> Result<StreamAnswer, Error> {
+    pub async fn handle(&self, batch: StreamBatch) -> Result<StreamAnswer, Error> {
         let mut works = Vec::new();
         let mut resume = None;
         for record in &batch.records {

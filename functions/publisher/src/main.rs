@@ -1,18 +1,11 @@
-//! Tells the partner what changed: takes the table's stream, and puts the differences of old and new records on the stack's event
-//! bus as domain events.
-
-mod bus;
-mod dead_letters;
-mod difference;
-mod handler;
+//! The publisher as a Lambda function.
 
 use std::time::Duration;
 
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
+use publisher::{Bus, DeadLetters, Publisher};
 use startup::{Env, Patience};
 use time::OffsetDateTime;
-
-use crate::{bus::Bus, dead_letters::DeadLetters, handler::Publisher};
 
 /// Several calls fit the handler's own deadline; what fails is tried again within it.
 const PATIENCE: Patience = Patience {

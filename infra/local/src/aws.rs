@@ -43,6 +43,12 @@ impl Aws {
         self.json("dynamodb", &target, input).await
     }
 
+    /// Calls DynamoDB Streams, e.g. `dynamodb_streams("DescribeStream", json!({"StreamArn": …}))`.
+    pub async fn dynamodb_streams(&self, action: &str, input: Value) -> Result<Value> {
+        let target = format!("DynamoDBStreams_20120810.{action}");
+        self.json("dynamodb", &target, input).await
+    }
+
     /// Calls SQS, e.g. `sqs("ReceiveMessage", json!({"QueueUrl": …}))`.
     pub async fn sqs(&self, action: &str, input: Value) -> Result<Value> {
         self.json("sqs", &format!("AmazonSQS.{action}"), input)

@@ -193,10 +193,12 @@ fn built_tests(options: &[&str]) -> Result<Tests, Error> {
 }
 
 /// The functions in `tests/end-to-end/src/drills.rs`.
-const DRILLS: [&str; 7] = [
+const DRILLS: [&str; 9] = [
     "shuffle",
     "conflicts",
     "crashes",
+    "kills",
+    "losses",
     "invitations",
     "access",
     "openapi",
@@ -255,6 +257,9 @@ cargo xtask <command>
                                   times at once
              conflicts            1,000 events of one fleet while 200 others are onboarded
              crashes              500 fleets while the processor is killed at random moments
+             kills                processor, reconciler and publisher are killed before and after their
+                                  calls, and the partner is still told of everything once
+             losses               of 200 fleets' webhooks three of ten get lost for good
              invitations          the partner API is killed before and after each of its calls
              access               2,000 answers about access next to as many bare GetItems
              openapi              schemathesis calls the partner API by its OpenAPI document

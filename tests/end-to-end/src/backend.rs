@@ -229,7 +229,19 @@ impl Backend {
 
     /// Gives the queue a dead-letter queue, as the template does, and a visibility time-out; returns the former's URL.
     pub(crate) async fn dead_letter_queue(&self, receptions: u32, visibility: Duration) -> String {
-        let made = json!({ "QueueName": "dead-letters" });
+        self.dead_letters_of(&self.queue_url, "dead-letters", receptions, visibility)
+            .await
+    }
+
+    /// The same for any queue.
+    pub(crate) async fn dead_letters_of(
+        &self,
+        queue_url: &str,
+        name: &str,
+        receptions: u32,
+        visibility: Duration,
+    ) -> String {
+        let made = json!({ "QueueName": name });
         let made = self.aws.sqs("CreateQueue", made).await.unwrap();
         let url = made["QueueUrl"].as_str().unwrap().to_owned();
         let ask = json!({ "QueueUrl": url, "AttributeNames": ["QueueArn"] });
@@ -242,7 +254,7 @@ impl Backend {
             "RedrivePolicy": redrive.to_string(),
             "VisibilityTimeout": visibility.as_secs().to_string(),
         });
-        let set = json!({ "QueueUrl": self.queue_url, "Attributes": attributes });
+        let set = json!({ "QueueUrl": queue_url, "Attributes": attributes });
         self.aws.sqs("SetQueueAttributes", set).await.unwrap();
         url
     }
@@ -260,8 +272,13 @@ impl Backend {
 
     /// Receives up to ten messages, as records of Lambda's event.
     pub(crate) async fn receive(&self) -> Vec<Value> {
+        self.receive_from(&self.queue_url).await
+    }
+
+    /// The same from any queue.
+    pub(crate) async fn receive_from(&self, queue_url: &str) -> Vec<Value> {
         let receive = json!({
-            "QueueUrl": self.queue_url,
+            "QueueUrl": queue_url,
             "MaxNumberOfMessages": 10,
             "AttributeNames": ["ApproximateReceiveCount"],
         });
@@ -282,9 +299,13 @@ impl Backend {
 
     /// Deletes messages that were received.
     pub(crate) async fn delete(&self, records: impl Iterator<Item = &Value>) {
+        self.delete_from(&self.queue_url, records).await;
+    }
+
+    /// The same from any queue.
+    pub(crate) async fn delete_from(&self, queue_url: &str, records: impl Iterator<Item = &Value>) {
         for record in records {
-            let delete =
-                json!({ "QueueUrl": self.queue_url, "ReceiptHandle": record["receiptHandle"] });
+            let delete = json!({ "QueueUrl": queue_url, "ReceiptHandle": record["receiptHandle"] });
             self.aws.sqs("DeleteMessage", delete).await.unwrap();
         }
     }
@@ -362,11 +383,12 @@ pub(crate) fn now() -> Timestamp {
     timestamp(OffsetDateTime::now_utc())
 }
 
-/// Messages on a queue, those in flight included.
+/// Messages on a queue, those in flight or put off included.
 pub(crate) async fn depth(aws: &Aws, url: &str) -> usize {
     let names = [
         "ApproximateNumberOfMessages",
         "ApproximateNumberOfMessagesNotVisible",
+        "ApproximateNumberOfMessagesDelayed",
     ];
     let ask = json!({ "QueueUrl": url, "AttributeNames": names });
     let found = aws.sqs("GetQueueAttributes", ask).await.unwrap();

@@ -25,14 +25,14 @@ use crate::{
 };
 
 /// A queue that gets what a bus tells.
-struct Subscriber<'a> {
+pub(crate) struct Subscriber<'a> {
     aws: &'a Aws,
     url: String,
 }
 
 impl<'a> Subscriber<'a> {
     /// By a rule as a partner would write it.
-    async fn of(aws: &'a Aws, bus: &str) -> Self {
+    pub(crate) async fn of(aws: &'a Aws, bus: &str) -> Self {
         let made = aws.sqs("CreateQueue", json!({ "QueueName": "subscriber" }));
         let url = made.await.unwrap()["QueueUrl"].as_str().unwrap().to_owned();
         let ask = json!({ "QueueUrl": url, "AttributeNames": ["QueueArn"] });
@@ -47,7 +47,7 @@ impl<'a> Subscriber<'a> {
     }
 
     /// What it got since the last time, in its order.
-    async fn got(&self) -> Vec<Value> {
+    pub(crate) async fn got(&self) -> Vec<Value> {
         let mut events = Vec::new();
         for body in bodies(self.aws, &self.url).await {
             events.push(serde_json::from_str(&body).unwrap());

@@ -317,7 +317,7 @@ fn body(envelope: &Envelope) -> String {
 }
 
 /// Less than Lambda's, so that the drill doesn't wait for what was killed.
-const VISIBILITY: Duration = Duration::from_secs(8);
+pub(crate) const VISIBILITY: Duration = Duration::from_secs(8);
 
 /// The partner API is killed before and after the answer of each of its calls to AWS while it invites a fleet; so Catena may
 /// have answered or not, and any part of that may have been written down.
@@ -454,6 +454,21 @@ async fn openapi() {
             "SKIPPED: schemathesis isn't there; `cargo xtask test` installs it below target/tools/api"
         ),
     }
+}
+
+/// Processor, reconciler and publisher are killed before and after their calls of AWS, in turn.
+#[tokio::test(flavor = "multi_thread")]
+async fn kills() {
+    println!(
+        "kills: {}",
+        crate::kills::run(scale(35, 105), scale(3, 20)).await
+    );
+}
+
+/// Three of ten webhooks get lost for good, and other things happen without one: what the reconciler makes of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn losses() {
+    println!("losses: {}", crate::losses::run(scale(30, 200)).await);
 }
 
 /// Fleets in a browser, from their links through Connect and back.

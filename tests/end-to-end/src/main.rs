@@ -4,7 +4,8 @@
 //! `answers`, `keys`, `batches` and `returns` run one binary by hand, `links` three, `table` none and `cli` the operator's; `stack` and
 //! `partner` deploy everything, `bus` does both, and so does `journeys`, which looks at it in a browser. `catena` calls the simulator by the client of
 //! Catena's API, `openapi` the partner API by its document; `orders` and `translations` need nothing, `cost` the local DynamoDB.
-//! `drills` are short here and long by `cargo xtask drill`.
+//! `drills` are short here and long by `cargo xtask drill`; `losses` and `kills` are two of them, which let `fates` befall fleets and
+//! hold their records to the simulator's `truth`.
 
 #![expect(clippy::unwrap_used, reason = "a test that can't go on panics")]
 
@@ -16,9 +17,12 @@ mod catena;
 mod cli;
 mod cost;
 mod drills;
+mod fates;
 mod journeys;
 mod keys;
+mod kills;
 mod links;
+mod losses;
 mod openapi;
 mod oracle;
 mod orders;
@@ -28,3 +32,4 @@ mod returns;
 mod stack;
 mod table;
 mod translations;
+mod truth;

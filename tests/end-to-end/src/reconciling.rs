@@ -58,6 +58,41 @@ impl Watched {
             .unwrap()
     }
 
+    /// Whether there is nothing to look at now, nor by a task that is put off.
+    pub(crate) async fn is_quiet(&self) -> bool {
+        let stack = &self.running.stack;
+        for queue in ["TasksQueueUrl", "EventsQueueUrl"] {
+            let url = stack.deployment.output(queue).unwrap();
+            if depth(&stack.aws, url).await > 0 {
+                return false;
+            }
+        }
+        let now = OffsetDateTime::now_utc();
+        self.running
+            .table()
+            .await
+            .due(now, 1)
+            .await
+            .unwrap()
+            .is_empty()
+    }
+
+    /// Whether tasks reach the function, from now on.
+    pub(crate) async fn work_off_tasks(&self, enabled: bool) {
+        let aws = &self.running.stack.aws;
+        let name = &self.running.stack.deployment.functions["reconciler"].name;
+        let mappings = "/2015-03-31/event-source-mappings";
+        let path = format!("{mappings}?FunctionName={name}");
+        let found = aws.rest("lambda", Method::GET, &path, None).await.unwrap();
+        let path = format!(
+            "{mappings}/{}",
+            found["EventSourceMappings"][0]["UUID"].as_str().unwrap()
+        );
+        let change = Some(json!({ "Enabled": enabled }));
+        let changed = aws.rest("lambda", Method::PUT, &path, change).await;
+        changed.unwrap();
+    }
+
     /// Sweeps once a second until `done` holds.
     pub(crate) async fn sweep_until(&self, limit: Duration, done: impl AsyncFn() -> bool) {
         let give_up = Instant::now() + limit;
