@@ -104,7 +104,9 @@ impl Reconciler {
             let found = listed.map(|listed| (connection.clone(), listed));
             asked.answers.schedules.extend(found);
         }
-        if questions.requests && !asked.is_hopeless() {
+        // A fleet that turns out to be connected isn't asked about for what it wanted before.
+        let requests = questions.requests && !asked.answers.shows_a_connection(fleet);
+        if requests && !asked.is_hopeless() {
             match calls.integration_requests(None, Some(fleet_ref)).await {
                 // A hidden endpoint (contract 3.6).
                 Err(refused @ (CatenaError::Forbidden(_) | CatenaError::NotFound)) => {

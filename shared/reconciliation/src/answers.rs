@@ -91,6 +91,13 @@ impl Answers {
         }
     }
 
+    /// Whether a connection of the fleet's was listed that works.
+    pub fn shows_a_connection(&self, fleet: &FleetRef) -> bool {
+        let mut own =
+            each(self.connections.as_ref()).filter(|(_, it)| is_of(fleet, it.fleet_ref.as_deref()));
+        own.any(|(_, it)| it.status == Some(catena::Status::Active))
+    }
+
     /// Whether a request came from an invitation that neither the record nor an answer knows.
     pub fn names_unknown_invitation(&self, record: &Record) -> bool {
         let requests = each(self.requests.as_ref());
@@ -297,6 +304,7 @@ impl Said {
 
     /// Takes in what is said at its own time, and tells whether it is known then.
     fn said_then(&mut self, told: &Observation, observed: Timestamp) -> bool {
+        let observed = not_before_it_was_made(told, observed);
         // No clock of Catena's makes what is said now last beyond what will be said next.
         let at = told.at.min(At(observed, u32::MAX));
         let fact = told.fact.clone();
@@ -304,6 +312,7 @@ impl Said {
     }
 
     fn said_now(&mut self, told: &Observation, observed: Timestamp) {
+        let observed = not_before_it_was_made(told, observed);
         let (at, fact) = (At(observed, 0), told.fact.clone());
         self.takes_in(Observation { at, fact });
     }
@@ -414,6 +423,16 @@ impl Said {
                 },
             );
         }
+    }
+}
+
+/// Answers are timed back a second or two, since clocks differ; but nothing was so before it was made.
+fn not_before_it_was_made(told: &Observation, observed: Timestamp) -> Timestamp {
+    match &told.fact {
+        Fact::Agreement {
+            made: Some(made), ..
+        } => observed.max(*made),
+        _ => observed,
     }
 }
 

@@ -57,7 +57,8 @@ impl Questions {
                 let newest = record.facts.newest_invitation();
                 self.invitations |= !newest.is_some_and(|it| it.accepted());
                 self.agreements = true;
-                self.fleet = true;
+                // Only the number that authorities know a fleet by is asked for there: what else it says, the daily comparison finds.
+                self.fleet |= is_numbered(record);
                 self.connections = true;
                 self.requests |= !is_connected(record);
                 self.schedules.extend(stopped(record));
@@ -77,6 +78,12 @@ impl Questions {
             | Why::OverrideEnds => {}
         }
     }
+}
+
+/// Whether a fleet was invited under a number of its own.
+fn is_numbered(record: &Record) -> bool {
+    let mut invitations = record.facts.invitations.values();
+    invitations.any(|it| it.invited_as.is_some())
 }
 
 fn is_connected(record: &Record) -> bool {

@@ -44,12 +44,12 @@ fn each_reason_asks_for_what_it_is_about() {
         (
             &invited,
             Why::ReadBack,
-            "invitations, share agreements, the fleet, connections, integration requests",
+            "invitations, share agreements, connections, integration requests",
         ),
         (
             &connected,
             Why::Hint,
-            "share agreements, the fleet, connections, schedules of connection C",
+            "share agreements, connections, schedules of connection C",
         ),
     ] {
         assert_eq!(asked(record, &[why]), expected, "{why:?}");
