@@ -35,6 +35,16 @@ impl Asked {
         }
     }
 
+    /// Asks for a fleet's share agreements.
+    async fn agreements(&mut self, fleet_ref: &str, calls: Calls<'_>) {
+        let filter = AgreementFilter {
+            fleet_ref: Some(fleet_ref.to_owned()),
+            ..AgreementFilter::default()
+        };
+        let listed = calls.share_agreements(&filter).collect(MOST).await;
+        self.answers.agreements = self.got(listed).map(listed_of);
+    }
+
     /// Asks for a fleet's invitations.
     async fn invitations(&mut self, fleet_ref: &str, calls: Calls<'_>) {
         let listed = calls.invitations(Some(fleet_ref)).collect(MOST).await;
@@ -73,12 +83,7 @@ impl Reconciler {
             asked.invitations(fleet_ref, calls).await;
         }
         if questions.agreements && !asked.is_hopeless() {
-            let filter = AgreementFilter {
-                fleet_ref: Some(fleet_ref.to_owned()),
-                ..AgreementFilter::default()
-            };
-            let listed = calls.share_agreements(&filter).collect(MOST).await;
-            asked.answers.agreements = asked.got(listed).map(listed_of);
+            asked.agreements(fleet_ref, calls).await;
         }
         if questions.fleet && !asked.is_hopeless() {
             let listed = calls.fleets_of([fleet_ref]).collect(MOST).await;
@@ -87,6 +92,10 @@ impl Reconciler {
         if questions.connections && !asked.is_hopeless() {
             let listed = calls.connections_of([fleet_ref]).collect(MOST).await;
             asked.answers.connections = asked.got(listed).map(listed_of);
+        }
+        // What isn't shown without an agreement isn't gone (contract 3.3).
+        if asked.answers.leaves_agreements_open(record) && !asked.is_hopeless() {
+            asked.agreements(fleet_ref, calls).await;
         }
         for connection in &questions.schedules {
             if asked.is_hopeless() {

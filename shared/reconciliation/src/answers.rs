@@ -46,10 +46,23 @@ pub struct Answers {
 }
 
 impl Answers {
-    /// Connections that a record has and that aren't listed: only asking for them by their ids tells whether they are gone, and only
-    /// while Catena shows what the fleet has.
+    /// Whether connections seem to be missing and nobody asked yet whether Catena shows what the fleet has.
+    pub fn leaves_agreements_open(&self, record: &Record) -> bool {
+        let unasked = self.agreements.is_none() && self.fleet.is_none();
+        unasked && !self.unlisted_connections(record).is_empty()
+    }
+
+    /// Connections that a record has and that aren't listed, while Catena shows what the fleet has: only asking for them by their ids
+    /// tells whether they are gone.
     pub fn missing_connections(&self, record: &Record) -> Vec<String> {
-        let Some(listed) = self.connections.as_ref().filter(|_| self.is_shown()) else {
+        match self.is_shown() {
+            true => self.unlisted_connections(record),
+            false => Vec::new(),
+        }
+    }
+
+    fn unlisted_connections(&self, record: &Record) -> Vec<String> {
+        let Some(listed) = &self.connections else {
             return Vec::new();
         };
         let listed: BTreeSet<_> = listed.items.iter().map(|it| it.id.as_str()).collect();

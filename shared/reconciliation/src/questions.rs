@@ -28,8 +28,6 @@ impl Questions {
         for why in why {
             questions.ask(record, *why);
         }
-        // What isn't shown without an agreement isn't gone (contract 3.3).
-        questions.agreements |= questions.connections;
         // A request is ours only if its invitation is (contract 4.3).
         questions.invitations |= questions.requests && record.facts.invitations.is_empty();
         questions
@@ -65,6 +63,7 @@ impl Questions {
             }
             Why::AgreementUnknown | Why::AgreementHalted => self.agreements = true,
             Why::ConnectionMissing => {
+                self.agreements |= record.facts.agreements.is_empty();
                 self.connections = true;
                 self.requests = true;
             }

@@ -27,13 +27,8 @@ fn each_reason_asks_for_what_it_is_about() {
             Why::ConnectionMissing,
             "share agreements, connections, integration requests",
         ),
-        // What isn't shown without an agreement isn't gone.
-        (
-            &connected,
-            Why::ConnectionBroken,
-            "share agreements, connections",
-        ),
-        (&invited, Why::ProviderLive, "share agreements, connections"),
+        (&connected, Why::ConnectionBroken, "connections"),
+        (&invited, Why::ProviderLive, "connections"),
         (&connected, Why::AgreementUnknown, "share agreements"),
         (&connected, Why::AgreementHalted, "share agreements"),
         (
