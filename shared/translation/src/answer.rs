@@ -338,8 +338,21 @@ mod tests {
             let told = fleet(&read(FLEETS, extra.clone()), observed());
             let id = at(when, Fact::CatenaFleet(FLEET.to_owned()));
             let name = name.map(|name| at(when, Fact::Name(name.to_owned())));
-            let expected: Vec<_> = [id].into_iter().chain(name).collect();
+            let number = at(when, Fact::Regulatory(number()));
+            let expected: Vec<_> = [id].into_iter().chain(name).chain([number]).collect();
             assert_eq!(told, expected, "{extra}");
+        }
+        for none in [json!(null), json!(" ")] {
+            let told = fleet(&read(FLEETS, json!({ "regulatory_id": none })), observed());
+            assert!(!told.iter().any(|it| matches!(it.fact, Fact::Regulatory(_))));
+        }
+    }
+
+    /// That of the fleet in the sample.
+    fn number() -> RegulatoryId {
+        RegulatoryId {
+            kind: Some("DOT".to_owned()),
+            id: "1234567".to_owned(),
         }
     }
 
@@ -361,7 +374,11 @@ mod tests {
                 assert_eq!(told, [], "{extra}");
             }
             let told = fleet(&read(FLEETS, this), observed());
-            assert!(matches!(&told[..], [it] if matches!(it.fact, Fact::Name(_))));
+            assert!(matches!(
+                &told[..],
+                [name, number] if matches!(name.fact, Fact::Name(_))
+                    && matches!(number.fact, Fact::Regulatory(_))
+            ));
         }
         let [_, long] = unbearable();
         let long = read(PENDING, json!({ "ext_tsp_id": long }));
