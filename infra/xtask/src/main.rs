@@ -193,12 +193,13 @@ fn built_tests(options: &[&str]) -> Result<Tests, Error> {
 }
 
 /// The functions in `tests/end-to-end/src/drills.rs`.
-const DRILLS: [&str; 9] = [
+const DRILLS: [&str; 10] = [
     "shuffle",
     "conflicts",
     "crashes",
     "kills",
     "losses",
+    "idle",
     "invitations",
     "access",
     "openapi",
@@ -260,6 +261,7 @@ cargo xtask <command>
              kills                processor, reconciler and publisher are killed before and after their
                                   calls, and the partner is still told of everything once
              losses               of 200 fleets' webhooks three of ten get lost for good
+             idle                 10,000 fleets of which nothing is missing, and what a sweep asks for
              invitations          the partner API is killed before and after each of its calls
              access               2,000 answers about access next to as many bare GetItems
              openapi              schemathesis calls the partner API by its OpenAPI document

@@ -465,6 +465,12 @@ async fn kills() {
     );
 }
 
+/// What a sweep over fleets of which nothing is missing asks for.
+#[tokio::test(flavor = "multi_thread")]
+async fn idle() {
+    println!("idle: {}", crate::reconciling::idle().await);
+}
+
 /// Three of ten webhooks get lost for good, and other things happen without one: what the reconciler makes of it.
 #[tokio::test(flavor = "multi_thread")]
 async fn losses() {

@@ -429,7 +429,7 @@ async fn an_endpoint_that_is_refused_slow_limited_or_down_grants_nothing_and_los
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_catena_is_down_for_ten_sweeps_nothing_is_granted_and_no_task_is_lost() {
+async fn while_catena_is_down_or_slow_for_ten_sweeps_nothing_is_granted_and_no_task_is_lost() {
     let watched = Watched::start(&[]).await;
     let simulator = watched.simulator();
     let fleets: Vec<String> = (0..6).map(|n| format!("DOWN-{n}")).collect();
@@ -440,6 +440,13 @@ async fn while_catena_is_down_for_ten_sweeps_nothing_is_granted_and_no_task_is_l
     for (kind, sweeps) in [
         (ApiFaultKind::Status { status: 503 }, 5),
         (ApiFaultKind::CutBefore, 5),
+        // Slower than is waited for.
+        (
+            ApiFaultKind::Slow {
+                by: Duration::from_secs(8),
+            },
+            2,
+        ),
     ] {
         simulator.clear_api_faults();
         simulator.add_api_fault(ApiFault {
@@ -699,8 +706,8 @@ async fn invented_ids_and_many_tasks_grant_no_more_than_the_requests_that_there_
     assert!(calls <= 6, "{calls} calls for one fleet");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_sweep_over_healthy_fleets_costs_a_request_per_shard_and_one_more() {
+/// A sweep over healthy fleets costs a request per shard and one more.
+pub(crate) async fn idle() -> String {
     let count = scale(1_000, 10_000);
     let backend = Backend::start().await;
     let table = backend.table().await;
@@ -735,10 +742,10 @@ async fn a_sweep_over_healthy_fleets_costs_a_request_per_shard_and_one_more() {
         "{requests} requests"
     );
     assert!(simulator.api_calls().is_empty());
-    println!(
+    format!(
         "{count} healthy fleets: a sweep makes {requests} requests to DynamoDB ({} shards) and no call to Catena",
         store::SHARDS
-    );
+    )
 }
 
 /// A fleet that is connected, under an agreement without an end.
