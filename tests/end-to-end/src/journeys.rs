@@ -267,6 +267,9 @@ impl Way {
     async fn start() -> Option<Self> {
         let browser = Browser::shared().await?;
         let mut running = Running::start(&[]).await;
+        // Else the reconciler, which is nudged by each claim, would confirm requests before the page is looked at.
+        let lag = Duration::from_secs(24 * 60 * 60);
+        running.stack.simulator.set_integration_request_lag(lag);
         let here = running.stack.simulator.url();
         let elsewhere = here.replace("127.0.0.1", "localhost");
         let connect = format!("{elsewhere}/connect");
