@@ -19,8 +19,8 @@ pub(crate) struct Call {
     pub(crate) body: Option<Vec<u8>>,
     /// With our token.
     pub(crate) authorised: bool,
-    /// May be sent again when an earlier attempt may have got through. So far all are: creating an invitation is idempotent
-    /// by `fleet_ref` (contract 2), and the others say what shall be.
+    /// May be sent again when an earlier attempt may have got through. Most are: creating an invitation is idempotent by
+    /// `fleet_ref` (contract 2), and the others say what shall be.
     pub(crate) idempotent: bool,
     /// What is the largest answer, in bytes.
     pub(crate) largest: usize,
@@ -62,6 +62,14 @@ impl Call {
     pub(crate) fn unauthenticated(self) -> Self {
         Self {
             authorised: false,
+            ..self
+        }
+    }
+
+    /// Never sent again when an earlier attempt may have got through.
+    pub(crate) fn once(self) -> Self {
+        Self {
+            idempotent: false,
             ..self
         }
     }

@@ -311,6 +311,12 @@ impl Calls<'_> {
         }
     }
 
+    /// What our token says that it allows, such as `invitation:read` (contract 1). `None` if it doesn't say.
+    pub async fn permissions(self) -> Result<Option<Vec<String>>, CatenaError> {
+        let token = self.token().await.map_err(|failure| failure.error)?;
+        Ok(token.permissions.clone())
+    }
+
     /// For a list of nothing, which nobody was asked for.
     pub(crate) fn observed_nothing(self) -> Observed {
         let now = self.inner.now();

@@ -1,5 +1,5 @@
-//! Catena's HTTP API as typed calls: the organisation endpoints of contract 3 that are not about partners, and the
-//! connections and schedules of contract 5.1 and 5.2.
+//! Catena's HTTP API as typed calls: the organisation endpoints of contract 3 that are not about partners, the connections and
+//! schedules of contract 5.1 and 5.2, and the webhook subscriptions of contract 6.1.
 //!
 //! ```text
 //! Client::new(endpoints, patience, credentials, clock) --within(time)--> Calls --> Answer<T> or CatenaError
@@ -24,6 +24,7 @@ mod organisation;
 mod pages;
 mod refusal;
 mod token;
+mod webhooks;
 
 pub use answer::{Answer, Observed};
 pub use client::{Calls, Client, Patience};
@@ -33,6 +34,10 @@ pub use error::{CatenaError, FieldProblem, Outage, Refusal};
 pub use invitation::{Created, InvitationRead, InvitationSecret, NewInvitation};
 pub use organisation::{AgreementDates, AgreementFilter};
 pub use pages::{Collected, Pages};
+pub use webhooks::{
+    EventSchema, NewSubscription, SubscriptionChange, SubscriptionFilters, SubscriptionLog,
+    SubscriptionMetrics, SubscriptionRead,
+};
 
 #[cfg(test)]
 mod tests;

@@ -40,6 +40,8 @@ pub(crate) struct Tokens {
 pub(crate) struct Token {
     /// `Bearer …`, marked as sensitive.
     pub(crate) header: HeaderValue,
+    /// What it says that it allows.
+    pub(crate) permissions: Option<Vec<String>>,
     ends_at: OffsetDateTime,
     renew_at: OffsetDateTime,
 }
@@ -217,8 +219,12 @@ impl Token {
             .ok_or("there is no expires_in")?;
         let lifetime = Duration::from_secs(lifetime).min(LONGEST_LIFE);
         let margin = LONGEST_MARGIN.min(lifetime / 10);
+        let permissions = body["scope"].as_str();
+        let permissions =
+            permissions.map(|text| text.split_whitespace().map(str::to_owned).collect());
         Ok(Self {
             header,
+            permissions,
             ends_at: asked + lifetime,
             renew_at: asked + lifetime - margin,
         })
