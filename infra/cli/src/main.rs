@@ -3,6 +3,7 @@
 
 mod access;
 mod args;
+mod catena;
 mod comparison;
 mod explain;
 #[cfg(test)]

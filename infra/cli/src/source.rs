@@ -284,6 +284,11 @@ struct Described {
     tasks_queue_url: Option<String>,
     tasks_dlq_url: Option<String>,
     publisher_dlq_url: Option<String>,
+    webhook_url: Option<String>,
+    keyring_secret_id: Option<String>,
+    catena_secret_id: Option<String>,
+    catena_api_url: Option<String>,
+    catena_token_url: Option<String>,
 }
 
 impl Described {
@@ -298,6 +303,11 @@ impl Described {
             ("TasksQueueUrl", self.tasks_queue_url),
             ("TasksDeadLetterQueueUrl", self.tasks_dlq_url),
             ("PublisherDeadLetterQueueUrl", self.publisher_dlq_url),
+            ("WebhookUrl", self.webhook_url),
+            ("KeyringSecretId", self.keyring_secret_id),
+            ("CatenaSecretId", self.catena_secret_id),
+            ("CatenaApiUrl", self.catena_api_url),
+            ("CatenaTokenUrl", self.catena_token_url),
         ];
         let outputs = outputs.into_iter();
         outputs
@@ -421,6 +431,14 @@ mod tests {
             ("TasksQueueUrl", "tasks_queue_url", "t"),
             ("TasksDeadLetterQueueUrl", "tasks_dlq_url", "td"),
             ("PublisherDeadLetterQueueUrl", "publisher_dlq_url", "pd"),
+            ("KeyringSecretId", "keyring_secret_id", "k"),
+            ("CatenaSecretId", "catena_secret_id", "c"),
+            ("CatenaApiUrl", "catena_api_url", "http://127.0.0.1:3"),
+            (
+                "CatenaTokenUrl",
+                "catena_token_url",
+                "http://127.0.0.1:3/token",
+            ),
         ];
         let outputs = older.outputs();
         for (output, _, _) in optional {

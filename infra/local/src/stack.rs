@@ -336,6 +336,9 @@ impl Stack {
             "publisher_dlq_url": self.deployment.output("PublisherDeadLetterQueueUrl")?,
             "event_bus_name": self.deployment.output("EventBusName")?,
             "keyring_secret_id": self.deployment.output("KeyringSecretId")?,
+            "catena_secret_id": self.deployment.output("CatenaSecretId")?,
+            "catena_api_url": self.deployment.output("CatenaApiUrl")?,
+            "catena_token_url": self.deployment.output("CatenaTokenUrl")?,
             "signing_key": self.signing_key,
             "functions": functions,
         });

@@ -1,4 +1,5 @@
-//! Catena's API as a function's settings have it: where it is, and the secret that holds the credentials for it.
+//! Catena's API as a function's settings, or a stack's outputs, have it: where it is, and the secret that holds the credentials
+//! for it.
 
 use aws_sdk_secretsmanager::Client as SecretsManager;
 use catena_client::{BaseUrl, Client, Credentials, Endpoints, Patience, SourceError};
@@ -19,9 +20,13 @@ pub fn catena(
         api: url("CATENA_API_URL")?,
         token: url("CATENA_TOKEN_URL")?,
     };
+    Ok(catena_at(endpoints, secret, patience))
+}
+
+/// A client for these endpoints, with the credentials in this secret.
+pub fn catena_at(endpoints: Endpoints, secret: Secret, patience: Patience) -> Client {
     let credentials = move || read(secret.clone());
-    let now = OffsetDateTime::now_utc;
-    Ok(Client::new(endpoints, patience, credentials, now))
+    Client::new(endpoints, patience, credentials, OffsetDateTime::now_utc)
 }
 
 /// Reads credentials. Errors tell what to do and nothing of what the secret holds.
@@ -30,7 +35,9 @@ async fn read(secret: Secret) -> Result<Credentials, SourceError> {
         SecretError::Missing(_) | SecretError::NoText(_) => {
             format!("{error}: put Catena's credentials into it").into()
         }
-        SecretError::Silent(_) | SecretError::Unreadable { .. } => SourceError::from(error),
+        SecretError::Silent(_)
+        | SecretError::Unreadable { .. }
+        | SecretError::Unwritable { .. } => SourceError::from(error),
     })?;
     let credentials = Credentials::parse(&text);
     Ok(credentials.map_err(|error| format!("secret {} is {error}", secret.id()))?)

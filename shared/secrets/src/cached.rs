@@ -138,7 +138,9 @@ impl<T> Shared<T> {
         let text = text.map_err(|error| match error {
             SecretError::Missing(_) => NoDocument::NoSecret(error, self.advice),
             SecretError::NoText(_) => NoDocument::NoText(error, self.advice),
-            SecretError::Silent(_) | SecretError::Unreadable { .. } => NoDocument::NotRead(error),
+            SecretError::Silent(_)
+            | SecretError::Unreadable { .. }
+            | SecretError::Unwritable { .. } => NoDocument::NotRead(error),
         })?;
         (self.parse)(&text).map_err(|cause| NoDocument::NotADocument {
             id: self.secret.id().to_owned(),

@@ -1,6 +1,9 @@
-//! One secret, read when asked.
+//! One secret, read and written when asked.
 
-use aws_sdk_secretsmanager::{Client, operation::get_secret_value::GetSecretValueError};
+use aws_sdk_secretsmanager::{
+    Client,
+    operation::{get_secret_value::GetSecretValueError, put_secret_value::PutSecretValueError},
+};
 
 /// A secret of Secrets Manager.
 #[derive(Clone, Debug)]
@@ -24,6 +27,14 @@ pub enum SecretError {
     /// AWS refuses, or fails.
     #[error("secret {id} can't be read: {cause}")]
     Unreadable {
+        /// The secret's id.
+        id: String,
+        /// AWS's own words.
+        cause: String,
+    },
+    /// AWS doesn't take a new text.
+    #[error("secret {id} can't be written: {cause}")]
+    Unwritable {
         /// The secret's id.
         id: String,
         /// AWS's own words.
@@ -56,5 +67,21 @@ impl Secret {
             None => SecretError::Silent(id()),
         })?;
         read.secret_string.ok_or_else(|| SecretError::NoText(id()))
+    }
+
+    /// Replaces its text. The one before stays readable at AWS as version `AWSPREVIOUS`.
+    pub async fn write(&self, text: &str) -> Result<(), SecretError> {
+        let id = || self.id.clone();
+        let write = self.client.put_secret_value().secret_id(&self.id);
+        let written = write.secret_string(text).send().await;
+        written.map_err(|error| match error.as_service_error() {
+            Some(PutSecretValueError::ResourceNotFoundException(_)) => SecretError::Missing(id()),
+            Some(service) => SecretError::Unwritable {
+                id: id(),
+                cause: service.to_string(),
+            },
+            None => SecretError::Silent(id()),
+        })?;
+        Ok(())
     }
 }
