@@ -35,8 +35,7 @@ pub use invitation::{Created, InvitationRead, InvitationSecret, NewInvitation};
 pub use organisation::{AgreementDates, AgreementFilter};
 pub use pages::{Collected, Pages};
 pub use webhooks::{
-    EventSchema, NewSubscription, SubscriptionChange, SubscriptionFilters, SubscriptionLog,
-    SubscriptionMetrics, SubscriptionRead,
+    EventSchema, NewSubscription, SubscriptionChange, SubscriptionLog, SubscriptionMetrics,
 };
 
 #[cfg(test)]

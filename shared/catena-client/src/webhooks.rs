@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use catena::{Instant, Status};
+use catena::{Instant, Status, Subscription};
 use fetch::http::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -51,44 +51,6 @@ impl fmt::Debug for SubscriptionChange {
             .field("url", &self.url)
             .field("secret", &self.secret.as_ref().map(|_| ".."))
             .finish()
-    }
-}
-
-/// A subscription as Catena shows it. Its secret isn't read at all.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-pub struct SubscriptionRead {
-    /// The subscription.
-    pub id: String,
-    /// What it is for.
-    pub event_name: String,
-    /// `active`, `paused`, `stale`, `deleted`.
-    pub status: Option<Status>,
-    /// Where it delivers to, partly masked. The contract leaves its type open.
-    pub url: Option<Value>,
-    /// Which fleets alone it is for.
-    pub filters: Option<SubscriptionFilters>,
-    /// When it was made.
-    pub created_at: Option<Instant>,
-    /// When it was changed last.
-    pub updated_at: Option<Instant>,
-}
-
-/// Which fleets a subscription is for; all if nothing is named.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SubscriptionFilters {
-    /// By Catena's ids.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub fleet_ids: Option<Vec<String>>,
-    /// By our own references.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub fleet_refs: Option<Vec<String>>,
-}
-
-impl SubscriptionFilters {
-    /// Whether nothing is filtered.
-    pub fn is_empty(&self) -> bool {
-        let none = |some: &Option<Vec<String>>| some.as_ref().is_none_or(Vec::is_empty);
-        none(&self.fleet_ids) && none(&self.fleet_refs)
     }
 }
 
@@ -143,7 +105,7 @@ impl<'a> Calls<'a> {
     pub async fn create_subscription(
         self,
         new: &NewSubscription,
-    ) -> Result<Answer<Vec<SubscriptionRead>>, CatenaError> {
+    ) -> Result<Answer<Vec<Subscription>>, CatenaError> {
         let call = Call::new("create subscription", Method::POST, WEBHOOKS.to_owned());
         let reply = self.send(&call.with_body(new).once().of_many()).await?;
         match reply.json()? {
@@ -157,13 +119,13 @@ impl<'a> Calls<'a> {
     }
 
     /// All subscriptions, or those with a status.
-    pub fn subscriptions(self, status: Option<&Status>) -> Pages<'a, SubscriptionRead> {
+    pub fn subscriptions(self, status: Option<&Status>) -> Pages<'a, Subscription> {
         let query = given(WEBHOOKS, &[("status", status.map(Status::as_str))]);
         Pages::new(self, "list subscriptions", [query], typed)
     }
 
     /// One of them.
-    pub async fn subscription(self, id: &str) -> Result<Answer<SubscriptionRead>, CatenaError> {
+    pub async fn subscription(self, id: &str) -> Result<Answer<Subscription>, CatenaError> {
         let call = Call::get("get subscription", below(WEBHOOKS, id)?);
         self.send(&call).await?.one(typed)
     }
@@ -173,7 +135,7 @@ impl<'a> Calls<'a> {
         self,
         id: &str,
         change: &SubscriptionChange,
-    ) -> Result<Answer<SubscriptionRead>, CatenaError> {
+    ) -> Result<Answer<Subscription>, CatenaError> {
         let path = below(WEBHOOKS, id)?;
         let call = Call::new("change subscription", Method::PATCH, path).with_body(change);
         self.send(&call).await?.one(typed)
@@ -190,7 +152,7 @@ impl<'a> Calls<'a> {
     pub async fn activate_subscription(
         self,
         id: &str,
-    ) -> Result<Answer<SubscriptionRead>, CatenaError> {
+    ) -> Result<Answer<Subscription>, CatenaError> {
         let path = format!("{}/activate", below(WEBHOOKS, id)?);
         let call = Call::new("activate subscription", Method::POST, path);
         self.send(&call).await?.one(typed)
@@ -276,10 +238,10 @@ mod tests {
     #[test]
     fn what_catena_shows_is_read_without_its_secret() {
         let made = sample("webhook.create.response.200-wildcard");
-        let made: Vec<SubscriptionRead> = serde_json::from_value(made).unwrap();
+        let made: Vec<Subscription> = serde_json::from_value(made).unwrap();
         assert_eq!(made.len(), 7);
         assert!(!format!("{made:?}").contains("secret-at-least"));
-        let read: SubscriptionRead = typed(sample("webhook.get.response.200")).unwrap();
+        let read: Subscription = typed(sample("webhook.get.response.200")).unwrap();
         assert_eq!(read.status, Some(Status::Active));
         assert_eq!(read.url, Some("https://hooks.example.com/*****".into()));
         let metrics: SubscriptionMetrics = typed(sample("webhook.metrics.response.200")).unwrap();
@@ -290,13 +252,5 @@ mod tests {
         assert_eq!(logs[0].status, Some(Status::Failed));
         let schema: EventSchema = typed(sample("event-schema.response.200")).unwrap();
         assert_eq!(schema.event_name, "tsp.created");
-    }
-
-    #[test]
-    fn filters_of_nothing_filter_nothing() {
-        let filters = |text| serde_json::from_str::<SubscriptionFilters>(text).unwrap();
-        assert!(filters("{}").is_empty());
-        assert!(filters(r#"{"fleet_ids":null,"fleet_refs":[]}"#).is_empty());
-        assert!(!filters(r#"{"fleet_refs":["FLEET-42"]}"#).is_empty());
     }
 }

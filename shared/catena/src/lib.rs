@@ -26,7 +26,8 @@ pub use gzip::{INFLATED_LIMIT, InflateError};
 pub use keyring::{Keyring, KeyringError, SHORTEST_KEY, SigningKey};
 pub use resource::{
     Connection, Execution, Fleet, FleetConnection, IntegrationRequest, Invitation, Level, Message,
-    OperationLog, Provider, ResourceOperation, Schedule, ShareAgreement, Status, Subscription, Tsp,
+    OperationLog, Provider, ResourceOperation, Schedule, ShareAgreement, Status, Subscription,
+    SubscriptionFilters, Tsp,
 };
 pub use scrub::{Content, Envelope, InvitationHash, Label, Scrubbed, Unreadable, scrub_record};
 pub use time::Instant;

@@ -277,7 +277,7 @@ pub struct Tsp {
     pub updated_at: Option<Instant>,
 }
 
-/// A webhook subscription; Catena masks its URL.
+/// A webhook subscription; Catena masks its URL, and its secret isn't read at all.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Subscription {
     /// The subscription.
@@ -286,6 +286,31 @@ pub struct Subscription {
     pub event_name: Option<String>,
     /// `active`, `paused`, `stale`, `deleted`.
     pub status: Option<Status>,
+    /// Where it delivers to, partly masked. The contract leaves its type open.
+    pub url: Option<Value>,
+    /// Which fleets alone it is for.
+    pub filters: Option<SubscriptionFilters>,
+    /// When it was made; only the API has it.
+    pub created_at: Option<Instant>,
+    /// When it last changed; only the API has it.
+    pub updated_at: Option<Instant>,
+}
+
+/// Which fleets a subscription is for; all if nothing is named (contract 6.1).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubscriptionFilters {
+    /// By Catena's ids.
+    pub fleet_ids: Option<Vec<String>>,
+    /// By our own references.
+    pub fleet_refs: Option<Vec<String>>,
+}
+
+impl SubscriptionFilters {
+    /// Whether nothing is filtered.
+    pub fn is_empty(&self) -> bool {
+        let none = |some: &Option<Vec<String>>| some.as_ref().is_none_or(Vec::is_empty);
+        none(&self.fleet_ids) && none(&self.fleet_refs)
+    }
 }
 
 /// A fleet that shares with us (contract 3.2). Only the API has it. Its made-up website and its contacts are left out.
