@@ -296,6 +296,13 @@ pub struct Subscription {
     pub updated_at: Option<Instant>,
 }
 
+impl Subscription {
+    /// Its URL, as far as Catena shows it.
+    pub fn shown_url(&self) -> Option<&str> {
+        self.url.as_ref()?.as_str()
+    }
+}
+
 /// Which fleets a subscription is for; all if nothing is named (contract 6.1).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SubscriptionFilters {

@@ -13,6 +13,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Task {
+    /// Webhook subscriptions: whether they deliver.
+    Subscriptions,
     /// Everything: the next part of the comparison with Catena's lists.
     Compare,
     /// All integration requests, because a provider may have gone live.
@@ -147,6 +149,7 @@ mod tests {
             ),
             (Task::Compare, r#"{"v":1,"task":"compare"}"#),
             (Task::Requests, r#"{"v":1,"task":"requests"}"#),
+            (Task::Subscriptions, r#"{"v":1,"task":"subscriptions"}"#),
         ] {
             assert_eq!(task.clone().into_body(), body);
             assert_eq!(Task::read(body), Ok(task));

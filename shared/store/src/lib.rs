@@ -3,12 +3,13 @@
 //! | `pk` | `sk` | what |
 //! | --- | --- | --- |
 //! | `FLEET#<fleet_ref>` | `RECORD` | a fleet's record, with a version that each write raises by one |
-//! | `FLEET#<fleet_ref>` | `HISTORY#<time>#<random>` | observations that were news to it, and operators' decisions, for 90 days |
+//! | `FLEET#<fleet_ref>` | `HISTORY#<time>#<random>` | observations that were news to it, operators' decisions and dates that passed, for 90 days |
 //! | `FLEET#<fleet_ref>` | `INVITATION` | what was asked of Catena for it, and the invitation's id and magic link |
 //! | `LINK#<id>` | `LINK` | the fleet that a durable link leads to |
 //! | `KEY#<kind>#<id>` | `LINKS` | the fleets that one of Catena's ids belongs to, a set that is only added to; under a connection's id also what is known about the connection |
 //! | `KEY#<kind>#<id>` | `PARKED#<digest>` | an event that waits until its key has a link |
-//! | `RECONCILER` | `STATE` | what all who look at fleets share: when Catena may be asked again, how far the comparison is |
+//! | `RECONCILER` | `STATE` | what all who look at fleets share: when Catena may be asked again, how far the comparison is, when subscriptions are looked at |
+//! | `SUBSCRIPTIONS` | `LEDGER`, `WATCH` | which webhook subscriptions are ours; which of them aren't well |
 //! | `QUARANTINE#<date>` | `<digest>` | a message that can't be processed, for 30 days |
 //!
 //! Reads that writes depend on are strongly consistent and go to the table, never to an index. The index `due` (records and
@@ -26,6 +27,7 @@ mod quarantine;
 mod record;
 mod records;
 mod schedule;
+mod subscriptions;
 
 pub use batch::Found;
 pub use due::{DueItem, SHARDS, timestamp};
@@ -38,6 +40,7 @@ pub use quarantine::Quarantined;
 pub use record::{Commit, StoredRecord};
 pub use records::{COMMIT_ATTEMPTS, Done, Folded, NUDGED_WITHIN_MS, Records, Share, Taken, pause};
 pub use schedule::Shared;
+pub use subscriptions::SubscriptionsText;
 
 use aws_sdk_dynamodb::{
     Client,

@@ -22,6 +22,8 @@ pub struct Shared {
     pub comparison: Option<String>,
     /// Somebody compares, and has until then.
     pub comparison_leased_until: Option<Timestamp>,
+    /// When webhook subscriptions are looked at next.
+    pub subscriptions_at: Option<Timestamp>,
 }
 
 impl Table {
@@ -252,12 +254,13 @@ fn read(item: &Item) -> Result<Shared, StoreError> {
             None => None,
         },
         comparison_leased_until: time("leased_until")?,
+        subscriptions_at: time("subscriptions_at")?,
     })
 }
 
-fn milliseconds(at: Timestamp) -> AttributeValue {
+pub(crate) fn milliseconds(at: Timestamp) -> AttributeValue {
     AttributeValue::N(at.0.to_string())
 }
 
-const RECONCILER: &str = "RECONCILER";
-const STATE: &str = "STATE";
+pub(crate) const RECONCILER: &str = "RECONCILER";
+pub(crate) const STATE: &str = "STATE";
