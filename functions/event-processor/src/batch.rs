@@ -1,16 +1,16 @@
 //! A batch of messages on its way: what each holds, and what became of it.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use aws_lambda_events::sqs::SqsMessage;
 use catena::{Age, Content, Envelope, EventName, Resource, Scrubbed};
 use fleet::FleetRef;
 use guard::guarded;
-use queue::{Holds, LONGEST_TOLD, Message, Told, UnreadableMessage};
+use queue::{Holds, LONGEST_TOLD, Message, Task, Told, UnreadableMessage};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use store::{Parked, Quarantined};
-use tracing::error;
+use tracing::warn;
 use translation::Translation;
 
 use crate::Translate;
@@ -122,8 +122,8 @@ pub(crate) struct Contents {
     pub(crate) quarantined: Vec<Quarantined>,
     /// Some of it is about things that this version keeps no facts of.
     pub(crate) ignored: bool,
-    /// A provider may have gone live: the requests for it are to be looked at.
-    pub(crate) provider: bool,
+    /// What is to be looked at because of it: integration requests, since a provider may have gone live, or subscriptions.
+    pub(crate) looks: BTreeSet<Task>,
 }
 
 /// What became of a message, the worse the later.
@@ -303,10 +303,10 @@ fn contents(
             }
         };
         match &event.resource {
-            Resource::Tsp(_) => contents.provider = true,
+            Resource::Tsp(_) => drop(contents.looks.insert(Task::Requests)),
             // Announced by the guide, but nobody knows its name (contract 6.11): so it is a hint whatever it says.
             Resource::Unknown(_) if envelope.event_name.starts_with("integration_request") => {
-                contents.provider = true;
+                contents.looks.insert(Task::Requests);
                 contents.ignored = true;
                 continue;
             }
@@ -317,13 +317,15 @@ fn contents(
             Resource::Subscription(subscription)
                 if matches!(
                     event.name,
-                    EventName::WebhookStaled | EventName::WebhookPaused
+                    EventName::WebhookStaled | EventName::WebhookPaused | EventName::WebhookDeleted
                 ) =>
             {
-                error!(
+                contents.looks.insert(Task::Subscriptions);
+                warn!(
+                    outcome = "subscription-stopped",
                     webhook.id = subscription.id,
                     event.name = envelope.event_name,
-                    "a webhook subscription stopped: activate it at Catena and replay its dead letters"
+                    "a webhook subscription stopped: the reconciler looks at it"
                 );
             }
             _ => {}

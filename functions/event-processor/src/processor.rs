@@ -1,6 +1,9 @@
 //! A batch of messages becomes writes.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    time::Duration,
+};
 
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent};
 use catena::{Envelope, Event};
@@ -148,17 +151,13 @@ impl Processor {
     ) -> Result<(), StoreError> {
         let mut works = Vec::new();
         let mut aside = Vec::new();
-        let mut tasks = Vec::new();
+        let mut looks = BTreeSet::new();
         for &index in batch {
             let body = &messages[index].body;
             let progress = &mut progress[index];
             match guarded(|| batch::read(index, body, self.translate, progress)) {
                 Ok(Ok(contents)) => {
-                    if contents.provider && tasks.is_empty() {
-                        let task = Task::Requests;
-                        let delay = Duration::ZERO;
-                        tasks.push(TaskMessage { task, delay });
-                    }
+                    looks.extend(contents.looks);
                     works.extend(contents.works);
                     aside.extend(contents.quarantined.into_iter().map(|it| (index, it)));
                 }
@@ -166,6 +165,12 @@ impl Processor {
                 Err(panicked) => aside.push((index, panicked_on(body, panicked))),
             }
         }
+
+        let looks = looks.into_iter().map(|task| TaskMessage {
+            task,
+            delay: Duration::ZERO,
+        });
+        let mut tasks: Vec<TaskMessage> = looks.collect();
 
         let redelivered = |owner: usize| messages[owner].times > 1;
         let mut routed =

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use catena::IntegrationRequest;
 use catena_client::{AgreementFilter, CatenaError, Observed};
-use fleet::{AgreementStatus, FleetRef, Stage, Timestamp};
+use fleet::{AgreementStatus, Fact, FleetRef, InvitationFact, Observation, Stage, Timestamp};
 use reconciliation::{Answers, Comparison, Listed, Step};
 use startup::describe;
 use store::{Shared, StoreError, StoredRecord, timestamp};
@@ -132,18 +132,21 @@ impl Reconciler {
             shared.comparison = Some(at.text());
         }
         match at.finished {
-            Some(finished) => info!(
-                outcome = "compared",
-                listed = at.listed,
-                healed = at.healed,
-                imported = at.imported,
-                given_up = at.given_up,
-                took_ms = finished.0 - at.started.0,
-                "compared with Catena's lists: {} listed, {} fleets healed, {} imported",
-                at.listed,
-                at.healed,
-                at.imported
-            ),
+            Some(finished) => {
+                self.tell_silence(at.unheard, finished).await;
+                info!(
+                    outcome = "compared",
+                    listed = at.listed,
+                    healed = at.healed,
+                    imported = at.imported,
+                    given_up = at.given_up,
+                    took_ms = finished.0 - at.started.0,
+                    "compared with Catena's lists: {} listed, {} fleets healed, {} imported",
+                    at.listed,
+                    at.healed,
+                    at.imported
+                );
+            }
             // The next sweep goes on.
             None => {
                 self.table.compare(&shared, &at.text(), None).await?;
@@ -336,6 +339,9 @@ impl Reconciler {
                 _ => ("healed", &mut at.healed),
             };
             *counted += 1;
+            if stored.version > 0 && differences.iter().any(is_always_told) {
+                at.unheard += 1;
+            }
             let count = differences.len();
             info!(fleet.ref = %fleet, outcome, differences = count, "fleet {fleet}: {outcome}, Catena says {count} things more");
             self.tell(&fleet, COMPARISON, differences, now).await?;
@@ -389,6 +395,15 @@ impl Page {
             }
         }
         page
+    }
+}
+
+/// Whether webhooks always tell such a thing: how an invitation was decided, and what is agreed.
+fn is_always_told(difference: &Observation) -> bool {
+    match &difference.fact {
+        Fact::Invitation { was, .. } => matches!(was, InvitationFact::Decision(_)),
+        Fact::Agreement { .. } => true,
+        _ => false,
     }
 }
 

@@ -10,6 +10,7 @@ mod comparison;
 mod look;
 mod parked;
 mod reconciler;
+mod subscriptions;
 mod sweep;
 
 pub use reconciler::{Reconciler, Settings};

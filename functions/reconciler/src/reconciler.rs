@@ -151,7 +151,7 @@ impl Reconciler {
                         Some(Err(error)) => Err(error.into()),
                         None => Ok(()),
                     },
-                    // What they are for stays due.
+                    // What they are for is due again: with the next sweep, and integration requests with the next poll of a fleet.
                     _ if self.is_paused(now).await.unwrap_or(true) => Ok(()),
                     Task::Parked(key) => match Key::parse(key) {
                         Some(key) => self.resolve(&key, now).await,
@@ -159,6 +159,7 @@ impl Reconciler {
                     },
                     Task::Compare => self.compare(now, deadline).await,
                     Task::Requests => self.look_at_requests(now).await,
+                    Task::Subscriptions => self.look_at_subscriptions(now).await,
                 }
                 .map_err(|error| (task, error))
             };

@@ -24,7 +24,7 @@ pub struct Swept {
     pub tasks: usize,
     /// For how long the first of them has been due, in milliseconds.
     pub oldest_ms: i64,
-    /// Whether there may be more than one sweep takes.
+    /// Whether at least as many were due as a sweep takes, so that there may be more.
     pub more: bool,
 }
 
@@ -37,6 +37,7 @@ impl Reconciler {
         let found = self.table.due(now(), MOST_PER_SHARD).await?;
         // Before the leases: nobody would come back for them if it failed after.
         let compare = self.comparison_is_due(&shared, at).await?;
+        let subscriptions = self.subscriptions_are_due(&shared, at).await?;
         let until = at.plus(
             self.settings
                 .policy
@@ -77,6 +78,7 @@ impl Reconciler {
             })
             .collect();
         tasks.extend(compare.then_some(Task::Compare));
+        tasks.extend(subscriptions.then_some(Task::Subscriptions));
         let messages = tasks.into_iter().map(|task| TaskMessage {
             task,
             delay: Duration::ZERO,

@@ -22,6 +22,9 @@ pub struct Comparison {
     pub healed: u64,
     /// Fleets that had no record.
     pub imported: u64,
+    /// Of the healed ones, those of which an invitation or an agreement differed: webhooks always tell those.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unheard: u64,
     /// Lists that Catena doesn't let us read to their end.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub given_up: u32,
@@ -57,6 +60,7 @@ impl Comparison {
             listed: 0,
             healed: 0,
             imported: 0,
+            unheard: 0,
             given_up: 0,
             failures: 0,
         }
@@ -129,12 +133,8 @@ impl Step {
     }
 }
 
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "what serde calls it with"
-)]
-const fn is_zero(number: &u32) -> bool {
-    *number == 0
+fn is_zero<N: Default + PartialEq>(number: &N) -> bool {
+    *number == N::default()
 }
 
 /// Catena takes a hundred references in a call (contract 2).

@@ -19,4 +19,4 @@ pub use keyring::{KEYRING_LEASE_MS, KeyName, KeyringDocument, UnusableKeyring};
 pub use ledger::{Asked, Form, Ledger, Ours, UnreadableLedger};
 pub use plan::{Note, Plan, Step, World, plan};
 pub use wanted::{ACTIONS, WANTED, Wanted, covers, is_wanted, shows};
-pub use watch::{Examined, Finding, Watch};
+pub use watch::{Finding, Watch};

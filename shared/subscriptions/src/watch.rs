@@ -37,13 +37,6 @@ struct Ailing {
     well_since: Option<Timestamp>,
 }
 
-/// What a look at the subscriptions comes to.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Examined {
-    /// About each that isn't as it should be.
-    pub findings: Vec<Finding>,
-}
-
 /// What was found about a subscription.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Finding {
@@ -147,7 +140,7 @@ impl Watch {
         dead_letters: &BTreeMap<String, u64>,
         policy: &Policy,
         now: Timestamp,
-    ) -> Examined {
+    ) -> Vec<Finding> {
         let hourly = self.is_hourly(policy, now);
         let there: BTreeMap<&str, &Subscription> =
             listed.iter().map(|it| (it.id.as_str(), it)).collect();
@@ -191,7 +184,7 @@ impl Watch {
         if hourly {
             self.counted_at = Some(now);
         }
-        Examined { findings }
+        findings
     }
 
     /// Since when the first of those that aren't well hasn't been, if there is one, or was lately.
@@ -341,10 +334,8 @@ mod tests {
             let policy = Policy::default();
             // What is written is read alike.
             self.watch = Watch::read(Some(&self.watch.text()));
-            let examined =
-                self.watch
-                    .examine(&ledger(&["W"]), &listed, &dead_letters, &policy, self.now);
-            examined.findings
+            self.watch
+                .examine(&ledger(&["W"]), &listed, &dead_letters, &policy, self.now)
         }
     }
 
@@ -430,7 +421,7 @@ mod tests {
                 &policy,
                 now,
             );
-            told.extend(examined.findings);
+            told.extend(examined);
         }
         let event_name = || "tsp.created".to_owned();
         let once = [
