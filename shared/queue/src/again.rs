@@ -15,7 +15,7 @@ use aws_sdk_sqs::{
     },
 };
 
-use crate::{EventsQueue, LIMIT};
+use crate::{EventsQueue, LIMIT, Message, UnreadableMessage};
 
 /// A message as a queue holds it.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -129,6 +129,17 @@ impl AsItWas {
             body,
             attributes: HashMap::new(),
         }
+    }
+
+    /// A body that was set aside, as an operator sends it who has looked at it: text for text as it was, unless its age has to be
+    /// vouched for. What can't be read is better left where it is.
+    pub fn released(body: &str) -> Result<Self, UnreadableMessage> {
+        let message = Message::read(body)?;
+        let released = message.clone().released();
+        Ok(match released == message {
+            true => Self::text(body),
+            false => Self::text(released.into_body()),
+        })
     }
 
     /// In bytes, as SQS counts them: names, types and values of attributes are part of a message.
@@ -253,6 +264,26 @@ mod tests {
         assert_eq!(batches(&[half, half, 1]), [0..2, 2..3]);
         assert_eq!(batches(&[1, LIMIT, 1]), [0..1, 1..2, 2..3]);
         assert_eq!(batches(&[1, LIMIT + 1]), [0..1, 1..2]);
+    }
+
+    #[test]
+    fn what_is_released_is_vouched_for_or_as_it_was() {
+        let body = |v: u32, kind: &str, age: &str| {
+            let envelope = r#"{ "event_name": "a.b", "data": [], "webhook_id": "247b2dea-a030-48b7-9a05-ee33c1b6000f" }"#;
+            format!(
+                r#"{{ "v": {v}, "received_at": "2026-05-04T08:06:12Z", "{kind}": {{ "signed_at": "2026-05-04T08:06:12Z", "age": "{age}", "content": {{ "envelope": {envelope} }} }} }}"#
+            )
+        };
+        let fresh = body(1, "delivery", "fresh");
+        assert_eq!(AsItWas::released(&fresh), Ok(AsItWas::text(fresh)));
+        let vouched_for = Message::read(&body(4, "released", "future"));
+        let released = AsItWas::released(&body(1, "delivery", "future")).unwrap();
+        assert_eq!(Message::read(&released.body), vouched_for);
+        assert!(AsItWas::released("{}").is_err());
+        assert_eq!(
+            AsItWas::released(r#"{"v":5}"#),
+            Err(UnreadableMessage::Version(5))
+        );
     }
 
     #[test]

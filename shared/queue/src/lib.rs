@@ -13,5 +13,5 @@ mod tasks_queue;
 
 pub use again::{AsItWas, DeadLetter, DeadLetters, NotReceived, NotRemoved, NotSentAgain};
 pub use events_queue::{Delay, EventsQueue, LIMIT, NotDelayed, NotQueued};
-pub use message::{Holds, LONGEST_TOLD, Message, RecordOverLimit, Told, UnreadableMessage};
+pub use message::{About, Holds, LONGEST_TOLD, Message, RecordOverLimit, Told, UnreadableMessage};
 pub use tasks_queue::{NotTold, Task, TaskMessage, TasksQueue, UnreadableTask};

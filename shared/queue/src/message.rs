@@ -54,6 +54,15 @@ pub struct Told {
     pub observations: Vec<Observation>,
 }
 
+/// What a message is about, for those who look at a queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct About {
+    /// The event's name; `None` if the delivery can't be read.
+    pub event: Option<String>,
+    /// The fleet that it names first, by the partner's reference, if it does. Nothing has checked the reference.
+    pub fleet: Option<String>,
+}
+
 /// A message that this version can't read, now or later.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UnreadableMessage {
@@ -177,6 +186,30 @@ impl Message {
                 })
             }
             later => Err(UnreadableMessage::Version(later)),
+        }
+    }
+
+    /// What it is about, as far as it says so itself.
+    pub fn about(&self) -> About {
+        match &self.holds {
+            Holds::Told(told) | Holds::Answered(told) => About {
+                event: Some(told.event.clone()),
+                fleet: Some(told.fleet.as_str().to_owned()),
+            },
+            Holds::Delivery(delivery) | Holds::Released(delivery) => match &delivery.content {
+                Content::Envelope(envelope) => {
+                    let named = envelope.data.iter();
+                    let mut named = named.filter_map(|record| record["fleet_ref"].as_str());
+                    About {
+                        event: Some(envelope.event_name.clone()),
+                        fleet: named.next().map(str::to_owned),
+                    }
+                }
+                Content::Unreadable(_) => About {
+                    event: None,
+                    fleet: None,
+                },
+            },
         }
     }
 
@@ -430,6 +463,21 @@ mod tests {
             // Twice is the same as once.
             assert_eq!(released.clone().released(), released);
         }
+    }
+
+    #[test]
+    fn a_message_says_what_it_is_about() {
+        let about = |event: &str, fleet: Option<&str>| About {
+            event: Some(event.to_owned()),
+            fleet: fleet.map(str::to_owned),
+        };
+        let records = [json!({ "fleet_ref": null }), json!({ "fleet_ref": "F" })];
+        for (records, fleet) in [(&records[..], Some("F")), (&records[..1], None)] {
+            let said = message(records.to_vec()).about();
+            assert_eq!(said, about("execution.failed", fleet));
+        }
+        let told = claimed(Claim::Connected).about();
+        assert_eq!(told, about("browser.return", Some("FLEET-1")));
     }
 
     #[test]
