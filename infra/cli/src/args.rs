@@ -344,8 +344,8 @@ They need cloudformation:DescribeStacks, and
   for `fleet recheck` sqs:SendMessage on the tasks queue;
   for `quarantine` dynamodb:Query on the table; to show and release also dynamodb:BatchGetItem, to release and drop also
   dynamodb:DeleteItem, to release also sqs:SendMessage on the events queue;
-  for `dlq` sqs:GetQueueAttributes and sqs:ReceiveMessage on the dead-letter queue; to redrive also sqs:DeleteMessage there, and
-  sqs:SendMessage on the events queue.
+  for `dlq` sqs:GetQueueAttributes, sqs:ReceiveMessage and sqs:ChangeMessageVisibility on the dead-letter queue; to redrive also
+  sqs:DeleteMessage there, and sqs:SendMessage on the events queue.
 
 Exit codes: 0 done, 1 failed, no such fleet or something left, 2 wrong usage.";
 

@@ -83,6 +83,8 @@ pub(crate) struct Looked {
     pub(crate) place: String,
     pub(crate) depth: Depth,
     pub(crate) letters: Vec<Letter>,
+    /// They couldn't be given back, and are hidden until the look's time is over.
+    pub(crate) hidden: bool,
 }
 
 /// What came of moving dead letters back.
@@ -220,20 +222,24 @@ pub(crate) async fn done(verb: &Verb, source: &Source, now: Timestamp) -> Result
 async fn look(source: &Source, queue: Queue, limit: usize) -> Result<Looked> {
     let from = source.dead_letters(queue)?;
     let depth = source.depth(&from.url).await?;
-    let mut letters: Vec<Letter> = Vec::new();
-    while letters.len() < limit {
-        let some = receive(source, &from, limit - letters.len(), LOOKING).await?;
+    let mut received = Vec::new();
+    while received.len() < limit {
+        let some = receive(source, &from, limit - received.len(), LOOKING).await?;
         if some.is_empty() {
             break;
         }
-        letters.extend(some.iter().map(|letter| Letter::of(queue, letter)));
+        received.extend(some);
     }
+    let given_back = from.letters.give_back(&received).await;
+    let letters = received.iter().map(|letter| Letter::of(queue, letter));
+    let mut letters: Vec<_> = letters.collect();
     letters.sort_by(|one, other| (one.sent, &one.id).cmp(&(other.sent, &other.id)));
     Ok(Looked {
         queue,
         place: source.place.clone(),
         depth,
         letters,
+        hidden: given_back.is_err(),
     })
 }
 
@@ -343,11 +349,14 @@ pub(crate) fn list(looked: &Looked, now: Timestamp) -> Page {
         place,
         depth,
         letters,
+        hidden,
     } = looked;
     let mut text = counted(*queue, depth, place);
     if !letters.is_empty() {
         text += &format!("\n{}\n", table(letters, now));
         text += &wrapped("", 0, queue.next_step());
+    }
+    if *hidden {
         text += &wrapped("", 0, HIDDEN);
     }
     Page {
@@ -363,6 +372,7 @@ pub(crate) fn dry_run(looked: &Looked, limit: Option<usize>, now: Timestamp) -> 
         place,
         depth,
         letters,
+        hidden,
     } = looked;
     let about = depth
         .waiting
@@ -370,7 +380,9 @@ pub(crate) fn dry_run(looked: &Looked, limit: Option<usize>, now: Timestamp) -> 
     let mut text = counted(*queue, depth, place);
     text += &format!("Would move about {about} back to the events queue. Nothing was moved.\n");
     if !letters.is_empty() {
-        text += &format!("\n{}\n", table(letters, now));
+        text += &format!("\n{}", table(letters, now));
+    }
+    if *hidden {
         text += &wrapped("", 0, HIDDEN);
     }
     let mut json = json_of(looked, now);
@@ -394,15 +406,12 @@ pub(crate) fn redriven(moved: &Moved, before: &Depth, place: &str, now: Timestam
         1 => format!("Moved 1 dead letter back to the events queue of {place}.\n"),
         _ => format!("Moved {count} dead letters back to the events queue of {place}.\n"),
     };
-    if *count == 0 && before.in_work > 0 {
-        let in_work = before.in_work;
-        text += &wrapped(
-            "",
-            0,
-            &format!(
-                "{in_work} are hidden, because somebody looks at them or moves them: try again in a minute."
-            ),
+    if before.in_work > 0 {
+        let hidden = before.in_work;
+        let others = format!(
+            "{hidden} were hidden when this began, because somebody looked at them or moved them: try again in a minute."
         );
+        text += &wrapped("", 0, &others);
     }
     if *twice > 0 {
         text += &wrapped(
@@ -480,7 +489,8 @@ const MOVING: Duration = Duration::from_secs(60);
 /// How many a dry run looks at.
 const LOOKED_AT: usize = 10;
 
-const HIDDEN: &str = "They are hidden from others for half a minute, because they were looked at.";
+const HIDDEN: &str = "They could not be given back, so looking hides them from others for half a minute: is \
+    sqs:ChangeMessageVisibility allowed?";
 
 const TASKS_STAY: &str = "Tasks' dead letters need no redrive: what they were for is due again, and the next sweep finds it. Find the \
     cause in reconciler's log (outcome = task-retried), and purge them: `aws sqs purge-queue --queue-url` with the stack's output \
@@ -493,7 +503,7 @@ const PUBLISHERS_STAY: &str = "The publisher's dead letters hold no events but p
 
 const LIST: &str = "\
 Example: `kingpin dlq list --queue tasks` tells how many there are, and of the first ten when they were first sent, how often they
-were received, and what they are about. Looking hides them from others for half a minute.";
+were received, and what they are about. While it looks it hides them from others, for half a minute if it is interrupted.";
 
 const REDRIVE: &str = "\
 Example: `kingpin dlq redrive --limit 100 --dry-run` says what would be moved; without --dry-run it asks, and does.
@@ -520,6 +530,7 @@ mod tests {
                 ..Depth::default()
             },
             letters,
+            hidden: false,
         }
     }
 
@@ -541,7 +552,12 @@ mod tests {
         ];
         let tasks = vec![letter(1, Some("fleet"), Some("FLEET-42"))];
         let untold = vec![letter(1, Some("damaged"), Some("FLEET-42"))];
+        let hidden = Looked {
+            hidden: true,
+            ..looked(Queue::Events, 12, 0, events.clone())
+        };
         let pages = [
+            list(&hidden, NOW),
             list(&looked(Queue::Events, 12, 0, events.clone()), NOW),
             list(&looked(Queue::Events, 0, 3, Vec::new()), NOW),
             list(&looked(Queue::Tasks, 1, 0, tasks), NOW),
@@ -550,7 +566,7 @@ mod tests {
         ];
         let texts = pages.each_ref().map(|page| page.text.as_str());
         insta::assert_snapshot!("dlq", texts.join("---\n"));
-        let json = json!({ "list": pages[0].json, "dry_run": pages[4].json });
+        let json = json!({ "list": pages[1].json, "dry_run": pages[5].json });
         insta::assert_json_snapshot!("dlq-json", json);
     }
 

@@ -15,7 +15,7 @@ use aws_sdk_sqs::{
     },
 };
 
-use crate::{EventsQueue, LIMIT, Message, UnreadableMessage};
+use crate::{Delay, EventsQueue, LIMIT, Message, NotDelayed, UnreadableMessage};
 
 /// A message as a queue holds it.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -198,6 +198,16 @@ impl DeadLetters {
             }
         });
         Ok(letters.collect())
+    }
+
+    /// Lets others see messages at once that were received, ten per request. Else they see them when their time is over.
+    pub async fn give_back(&self, letters: &[DeadLetter]) -> Result<(), NotDelayed> {
+        let delays = letters.iter().map(|letter| Delay {
+            receipt_handle: letter.receipt_handle.clone(),
+            delay: Duration::ZERO,
+        });
+        let queue = EventsQueue::new(self.client.clone(), &self.url);
+        queue.delay(&delays.collect::<Vec<_>>()).await
     }
 
     /// Removes messages that were received, ten per request. Says how many stayed, to be seen again.
