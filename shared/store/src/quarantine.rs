@@ -75,17 +75,24 @@ impl Table {
         day: Date,
         digest: &str,
     ) -> Result<Vec<Result<SetAside, StoreError>>, StoreError> {
+        let mut query = self
+            .client
+            .query()
+            .table_name(&self.name)
+            .consistent_read(true)
+            .key_condition_expression("pk = :pk")
+            .expression_attribute_values(":pk", AttributeValue::S(pk(day)));
+        // DynamoDB refuses an empty text in a key, also in the beginning of one.
+        if !digest.is_empty() {
+            query = query
+                .key_condition_expression("pk = :pk AND begins_with(sk, :sk)")
+                .expression_attribute_values(":sk", AttributeValue::S(digest.to_owned()));
+        }
         let mut found = Vec::new();
         let mut from = None;
         loop {
-            let page = self
-                .client
-                .query()
-                .table_name(&self.name)
-                .consistent_read(true)
-                .key_condition_expression("pk = :pk AND begins_with(sk, :sk)")
-                .expression_attribute_values(":pk", AttributeValue::S(pk(day)))
-                .expression_attribute_values(":sk", AttributeValue::S(digest.to_owned()))
+            let page = query
+                .clone()
                 .set_exclusive_start_key(from)
                 .send()
                 .await
