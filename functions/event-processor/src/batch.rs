@@ -62,7 +62,9 @@ impl Source {
     pub(crate) fn event_name(&self) -> &str {
         match &self.message.holds {
             Holds::Told(told) | Holds::Answered(told) => &told.event,
-            Holds::Delivery(_) => self.envelope().map_or("", |envelope| &envelope.event_name),
+            Holds::Delivery(_) | Holds::Released(_) => {
+                self.envelope().map_or("", |envelope| &envelope.event_name)
+            }
         }
     }
 
@@ -86,7 +88,7 @@ impl Source {
 
     /// It alone, as a message's body, so that it can be kept.
     pub(crate) fn body(&self) -> String {
-        let Holds::Delivery(delivery) = &self.message.holds else {
+        let Some(delivery) = self.message.holds.delivery() else {
             return Message::clone(&self.message).into_body();
         };
         let content = match &delivery.content {
@@ -107,7 +109,12 @@ impl Source {
             age: delivery.age,
             content,
         };
-        Message::delivered(self.message.received_at, alone).into_body()
+        let holds = match &self.message.holds {
+            Holds::Released(_) => Holds::Released(alone),
+            _ => Holds::Delivery(alone),
+        };
+        let received_at = self.message.received_at;
+        Message { received_at, holds }.into_body()
     }
 
     fn envelope(&self) -> Option<&Envelope> {
@@ -200,7 +207,7 @@ pub(crate) fn read(
     };
     progress.received_at_millis = Some(message.received_at.millis());
     let delivery = match &message.holds {
-        Holds::Delivery(delivery) => delivery,
+        Holds::Delivery(delivery) | Holds::Released(delivery) => delivery,
         Holds::Told(told) | Holds::Answered(told) => {
             return Ok(told_otherwise(owner, body, told, &message, progress));
         }
@@ -214,7 +221,9 @@ pub(crate) fn read(
     };
     progress.event_name.clone_from(&envelope.event_name);
     progress.delivery_id.clone_from(&envelope.id);
+    let is_vouched_for = matches!(message.holds, Holds::Released(_));
     let refused = match delivery.age {
+        _ if is_vouched_for => None,
         Age::Future => Some("signed in the future"),
         Age::TooOld => Some("signed longer ago than any replay"),
         Age::Fresh | Age::Late => None,
@@ -378,12 +387,9 @@ pub(crate) fn read_parked(
 }
 
 fn envelope(message: &Message) -> Option<&Envelope> {
-    match &message.holds {
-        Holds::Delivery(Scrubbed {
-            content: Content::Envelope(envelope),
-            ..
-        }) => Some(envelope),
-        Holds::Delivery(_) | Holds::Told(_) | Holds::Answered(_) => None,
+    match &message.holds.delivery()?.content {
+        Content::Envelope(envelope) => Some(envelope),
+        Content::Unreadable(_) => None,
     }
 }
 

@@ -10,7 +10,10 @@ use clap::{
 };
 use fleet::{FleetRef, Stage};
 
-use crate::when::{Moment, Span, parse_moment, parse_span};
+use crate::{
+    dlq, quarantine,
+    when::{Moment, Span, parse_moment, parse_span},
+};
 
 /// Asks a Kingpin stack why its fleets are in their states, invites fleets, keeps them out or lets them in.
 #[derive(Debug, Parser)]
@@ -34,6 +37,8 @@ impl Arguments {
         let wrong = match &arguments.command {
             Command::Invite(invite) => invite.wrong(),
             Command::Fleet(Fleet::Override(over)) => over.wrong().map(str::to_owned),
+            Command::Quarantine(verb) => verb.wrong().map(str::to_owned),
+            Command::Dlq(verb) => verb.wrong().map(str::to_owned),
             Command::Fleet(_)
             | Command::Uninvite { .. }
             | Command::Link(_)
@@ -88,6 +93,12 @@ pub(crate) enum Command {
     /// Compare all of Catena's lists with the stack's records, from the next sweep on
     #[command(after_help = RECONCILE)]
     Reconcile(Reconcile),
+    /// What can't be processed and was set aside: look at it, send it again, or drop it
+    #[command(subcommand)]
+    Quarantine(quarantine::Verb),
+    /// What failed too often: look at it, or send it again
+    #[command(subcommand)]
+    Dlq(dlq::Verb),
     /// The whole at a glance: fleets, queues, what waits and what was set aside
     Status,
 }
@@ -330,9 +341,13 @@ They need cloudformation:DescribeStacks, and
   for `policy show`: nothing else;
   for the others: dynamodb:BatchGetItem and dynamodb:Query on the table and its indexes; for `status` also dynamodb:GetItem and
   sqs:GetQueueAttributes; for `reconcile` and `fleet recheck` dynamodb:GetItem and (but for --dry-run) dynamodb:UpdateItem; and
-  for `fleet recheck` sqs:SendMessage on the tasks queue.
+  for `fleet recheck` sqs:SendMessage on the tasks queue;
+  for `quarantine` dynamodb:Query on the table; to show and release also dynamodb:BatchGetItem, to release and drop also
+  dynamodb:DeleteItem, to release also sqs:SendMessage on the events queue;
+  for `dlq` sqs:GetQueueAttributes, sqs:ReceiveMessage and sqs:ChangeMessageVisibility on the dead-letter queue; to redrive also
+  sqs:DeleteMessage there, and sqs:SendMessage on the events queue.
 
-Exit codes: 0 done, 1 failed or no such fleet, 2 wrong usage.";
+Exit codes: 0 done, 1 failed, no such fleet or something left, 2 wrong usage.";
 
 #[cfg(test)]
 mod tests {
@@ -483,5 +498,60 @@ mod tests {
         }
         let show = example(&["policy", "show"], "kingpin policy show --stack kingpin");
         assert!(matches!(show, Command::Policy(Policy::Show)));
+    }
+
+    #[test]
+    fn verbs_about_what_failed_show_examples_that_are_read() {
+        for (verb, line) in [
+            (
+                ["quarantine", "list"],
+                "kingpin quarantine list --since 7d --reason future",
+            ),
+            (
+                ["quarantine", "show"],
+                "kingpin quarantine show 2026-11-21/3f9a",
+            ),
+            (
+                ["quarantine", "release"],
+                "kingpin quarantine release --all --since 24h --dry-run",
+            ),
+            (
+                ["quarantine", "drop"],
+                "kingpin quarantine drop 2026-11-21/3f9a",
+            ),
+            (["dlq", "list"], "kingpin dlq list --queue tasks"),
+            (
+                ["dlq", "redrive"],
+                "kingpin dlq redrive --limit 100 --dry-run",
+            ),
+        ] {
+            let read = example(&verb, line);
+            assert!(
+                matches!(read, Command::Quarantine(_) | Command::Dlq(_)),
+                "{read:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_can_not_be_moved_back_or_chosen_is_wrong_usage() {
+        for (line, told) in [
+            ("dlq redrive --queue tasks", "due again"),
+            ("dlq redrive --queue publisher", "places in the stream"),
+            ("quarantine release", "required"),
+            ("quarantine release 2026-11-21/3f9a --all", "cannot be used"),
+            ("quarantine drop 2026-11-21/3f9a --since 1d", "give --all"),
+            ("quarantine drop 3f9a", "2026-11-21/3f9a"),
+            (
+                "quarantine list --since 1d --day 2026-11-21",
+                "cannot be used",
+            ),
+            ("quarantine release --all --per-second 0", "--per-second"),
+        ] {
+            let words = ["kingpin"].into_iter().chain(line.split(' '));
+            let error = Arguments::read(words).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{line}");
+            assert!(error.to_string().contains(told), "{line}: {error}");
+        }
     }
 }

@@ -5,6 +5,9 @@ mod access;
 mod args;
 mod catena;
 mod comparison;
+mod confirm;
+mod dlq;
+mod done;
 mod explain;
 #[cfg(test)]
 mod goldens;
@@ -12,13 +15,16 @@ mod history;
 mod invite;
 mod link;
 mod list;
+mod pace;
 mod partner;
 mod past;
 mod policy;
 mod problem;
+mod quarantine;
 mod readable;
 mod recheck;
 mod reconcile;
+mod set_aside;
 mod show;
 mod source;
 mod status;
@@ -41,6 +47,7 @@ use time::{Duration, OffsetDateTime};
 use crate::{
     args::{Arguments, Command, Fleet, Link, Policy},
     comparison::Seen,
+    done::Done,
     explain::Question,
     list::{Filter, Listing, Row},
     partner::{Call, Partner},
@@ -53,14 +60,14 @@ use crate::{
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let arguments = Arguments::read(std::env::args_os()).unwrap_or_else(|error| error.exit());
-    let page = match page(&arguments).await {
-        Ok(page) => page,
+    let Done { page, is_complete } = match done(&arguments).await {
+        Ok(done) => done,
         Err(error) => {
             #[expect(clippy::print_stderr, reason = "it talks to a terminal")]
             {
                 eprintln!("error: {error:#}");
             }
-            return ExitCode::FAILURE;
+            return confirm::exit_code(&error);
         }
     };
     let text = if arguments.json {
@@ -70,14 +77,21 @@ async fn main() -> ExitCode {
     };
     // Whoever reads it may have seen enough (`| head`).
     let _ = std::io::stdout().write_all(text.as_bytes());
-    ExitCode::SUCCESS
+    match is_complete {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    }
 }
 
-async fn page(arguments: &Arguments) -> Result<Page> {
+async fn done(arguments: &Arguments) -> Result<Done> {
     let found = &Found::find(&arguments.place).await?;
     let clock = OffsetDateTime::now_utc();
     let now = when::timestamp(clock);
-    Ok(match &arguments.command {
+    let page = match &arguments.command {
+        Command::Quarantine(verb) => {
+            return quarantine::done(verb, &Source::of(found)?, clock).await;
+        }
+        Command::Dlq(verb) => return dlq::done(verb, &Source::of(found)?, now).await,
         Command::Invite(invite) => {
             let request = invite::request(invite);
             let call = Call::invite(&invite.fleet, &request, invite.reopen);
@@ -139,7 +153,8 @@ async fn page(arguments: &Arguments) -> Result<Page> {
             let record = &record(source, fleet).await?.record;
             history::page(fleet, record, &source.history(fleet).await?, now)
         }
-    })
+    };
+    Ok(page.into())
 }
 
 /// What the partner API answers; the table isn't touched.

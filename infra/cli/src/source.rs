@@ -11,7 +11,7 @@ use aws_config::{BehaviorVersion, Region, SdkConfig, retry::RetryConfig, timeout
 use aws_sdk_dynamodb::config::{Credentials, SharedCredentialsProvider};
 use aws_sdk_sqs::types::QueueAttributeName;
 use fleet::{FleetRef, Policy};
-use queue::{Task, TaskMessage, TasksQueue};
+use queue::{DeadLetters, EventsQueue, Task, TaskMessage, TasksQueue};
 use serde::Deserialize;
 use serde_json::Value;
 use startup::https;
@@ -19,6 +19,7 @@ use store::{HistoryEntry, StoreError, Table};
 
 use crate::{
     args::Place,
+    dlq::Queue,
     recheck::Soon,
     status::{Depth, Queues},
 };
@@ -195,6 +196,48 @@ impl Source {
         }
     }
 
+    /// The events queue, to send to.
+    pub(crate) fn events_queue(&self) -> EventsQueue {
+        EventsQueue::new(self.sqs.clone(), &self.events_url)
+    }
+
+    /// What the events queue said to `tried`, for the one who can mend it.
+    pub(crate) fn events_queue_failed(&self, tried: &str, error: &dyn Error) -> anyhow::Error {
+        let place = format!("events queue {} of {}", self.events_url, self.place);
+        failed(tried, &place, error, self.is_local)
+    }
+
+    /// Where dead letters of a kind are.
+    pub(crate) fn dead_letters(&self, of: Queue) -> Result<DeadLetterQueue> {
+        let (url, output) = match of {
+            Queue::Events => (Some(&self.dead_letters_url), "EventsDeadLetterQueueUrl"),
+            Queue::Tasks => (
+                self.tasks_dead_letters_url.as_ref(),
+                "TasksDeadLetterQueueUrl",
+            ),
+            Queue::Publisher => (
+                self.publisher_dead_letters_url.as_ref(),
+                "PublisherDeadLetterQueueUrl",
+            ),
+        };
+        let url = url.ok_or_else(|| missing(&self.place, output, self.is_local))?;
+        Ok(DeadLetterQueue {
+            letters: DeadLetters::new(self.sqs.clone(), url),
+            url: url.clone(),
+        })
+    }
+
+    /// What a queue of dead letters said to `tried`, for the one who can mend it.
+    pub(crate) fn dead_letters_failed(
+        &self,
+        tried: &str,
+        queue: &DeadLetterQueue,
+        error: &dyn Error,
+    ) -> anyhow::Error {
+        let place = format!("dead-letter queue {} of {}", queue.url, self.place);
+        failed(tried, &place, error, self.is_local)
+    }
+
     /// What led to a fleet's record.
     pub(crate) async fn history(&self, fleet: &FleetRef) -> Result<Vec<HistoryEntry>> {
         let read = self.table.history(fleet).await;
@@ -242,7 +285,7 @@ impl Source {
         }
     }
 
-    async fn depth(&self, url: &str) -> Result<Depth> {
+    pub(crate) async fn depth(&self, url: &str) -> Result<Depth> {
         let answer = self
             .sqs
             .get_queue_attributes()
@@ -267,6 +310,13 @@ impl Source {
             delayed: count(QueueAttributeName::ApproximateNumberOfMessagesDelayed)?,
         })
     }
+}
+
+/// A queue of dead letters.
+#[derive(Debug)]
+pub(crate) struct DeadLetterQueue {
+    pub(crate) letters: DeadLetters,
+    pub(crate) url: String,
 }
 
 /// What is needed of `stack.json`.

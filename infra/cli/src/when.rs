@@ -58,7 +58,7 @@ pub(crate) fn parse_moment(text: &str) -> Result<Moment, String> {
     if let Some(span) = text.strip_prefix('-') {
         return parse_span(span).map(|Span(millis)| Moment::Later(Span(-millis)));
     }
-    if let Ok(date) = Date::parse(text, format_description!("[year]-[month]-[day]")) {
+    if let Ok(date) = parse_day(text) {
         let midnight = date.with_time(Time::MIDNIGHT).assume_utc();
         return Ok(Moment::At(timestamp(midnight)));
     }
@@ -66,6 +66,12 @@ pub(crate) fn parse_moment(text: &str) -> Result<Moment, String> {
     time.map(|time| Moment::At(timestamp(time))).map_err(|_| {
         format!("`{text}` is no time: write 2026-05-04T08:00:00Z, 2026-05-04, -3d or +7d")
     })
+}
+
+/// Reads `2026-05-04`.
+pub(crate) fn parse_day(text: &str) -> Result<Date, String> {
+    Date::parse(text, format_description!("[year]-[month]-[day]"))
+        .map_err(|_| format!("`{text}` is no day: write 2026-05-04"))
 }
 
 pub(crate) fn timestamp(time: OffsetDateTime) -> Timestamp {

@@ -21,8 +21,8 @@ pub const LIMIT: usize = 1024 * 1024;
 /// The events queue.
 #[derive(Clone, Debug)]
 pub struct EventsQueue {
-    client: Client,
-    url: String,
+    pub(crate) client: Client,
+    pub(crate) url: String,
 }
 
 /// Why a message isn't on the queue. If it had parts, some of them may be: repeats do no harm.

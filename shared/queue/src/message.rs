@@ -1,6 +1,6 @@
 //! What a message on the events queue says.
 
-use catena::{Content, Envelope, Instant, Scrubbed};
+use catena::{Age, Content, Envelope, Instant, Scrubbed};
 use fleet::{FleetRef, Observation};
 use serde::{Deserialize, Deserializer, Serialize, de::Error};
 use serde_json::Value;
@@ -27,6 +27,18 @@ pub enum Holds {
     Told(Told),
     /// What Catena answered when it was asked; without an observation it says that a date passed. Version 3.
     Answered(Told),
+    /// A delivery that was set aside because of its age, and that an operator sent again, vouching for it. Version 4.
+    Released(Scrubbed),
+}
+
+impl Holds {
+    /// The delivery that it is, or was, or is a part of.
+    pub fn delivery(&self) -> Option<&Scrubbed> {
+        match self {
+            Self::Delivery(delivery) | Self::Released(delivery) => Some(delivery),
+            Self::Told(_) | Self::Answered(_) => None,
+        }
+    }
 }
 
 /// What was observed about a fleet, by others than Catena's webhooks. A new kind of fact in it needs a new version of the format:
@@ -40,6 +52,15 @@ pub struct Told {
     pub event: String,
     /// What was observed.
     pub observations: Vec<Observation>,
+}
+
+/// What a message is about, for those who look at a queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct About {
+    /// The event's name; `None` if the delivery can't be read.
+    pub event: Option<String>,
+    /// The fleet that it names first, by the partner's reference, if it does. Nothing has checked the reference.
+    pub fleet: Option<String>,
 }
 
 /// A message that this version can't read, now or later.
@@ -93,6 +114,14 @@ struct AnsweredBody<T> {
     answered: T,
 }
 
+/// Version 4.
+#[derive(Serialize, Deserialize)]
+struct ReleasedBody<T> {
+    v: u32,
+    received_at: Instant,
+    released: T,
+}
+
 /// What every version of the format has.
 #[derive(Deserialize)]
 struct AnyBody {
@@ -118,6 +147,20 @@ impl Message {
         Self { received_at, holds }
     }
 
+    /// The same as an operator sends it who has looked at it: nobody will object to a delivery's age. What wouldn't be
+    /// objected to stays as it is, so that programs can read it that don't know version 4.
+    #[must_use]
+    pub fn released(self) -> Self {
+        let received_at = self.received_at;
+        let holds = match self.holds {
+            Holds::Delivery(delivery) if matches!(delivery.age, Age::Future | Age::TooOld) => {
+                Holds::Released(delivery)
+            }
+            other => other,
+        };
+        Self { received_at, holds }
+    }
+
     /// Reads a message's body.
     pub fn read(body: &str) -> Result<Self, UnreadableMessage> {
         let AnyBody { v } = serde_json::from_str(body)?;
@@ -134,7 +177,39 @@ impl Message {
                 let read: AnsweredBody<Told> = serde_json::from_str(body)?;
                 Ok(Self::answered(read.received_at, read.answered))
             }
+            RELEASED => {
+                let read: ReleasedBody<Scrubbed> = serde_json::from_str(body)?;
+                let holds = Holds::Released(read.released);
+                Ok(Self {
+                    received_at: read.received_at,
+                    holds,
+                })
+            }
             later => Err(UnreadableMessage::Version(later)),
+        }
+    }
+
+    /// What it is about, as far as it says so itself.
+    pub fn about(&self) -> About {
+        match &self.holds {
+            Holds::Told(told) | Holds::Answered(told) => About {
+                event: Some(told.event.clone()),
+                fleet: Some(told.fleet.as_str().to_owned()),
+            },
+            Holds::Delivery(delivery) | Holds::Released(delivery) => match &delivery.content {
+                Content::Envelope(envelope) => {
+                    let named = envelope.data.iter();
+                    let mut named = named.filter_map(|record| record["fleet_ref"].as_str());
+                    About {
+                        event: Some(envelope.event_name.clone()),
+                        fleet: named.next().map(str::to_owned),
+                    }
+                }
+                Content::Unreadable(_) => About {
+                    event: None,
+                    fleet: None,
+                },
+            },
         }
     }
 
@@ -147,7 +222,7 @@ impl Message {
     /// a record that is left out because it fits nowhere. What is told otherwise has no parts, and must fit [`LONGEST_TOLD`].
     pub fn into_bodies(mut self, limit: usize) -> (Vec<String>, Option<RecordOverLimit>) {
         let limit = match self.holds {
-            Holds::Delivery(_) => limit,
+            Holds::Delivery(_) | Holds::Released(_) => limit,
             Holds::Told(_) | Holds::Answered(_) => limit.min(LONGEST_TOLD),
         };
         let whole = self.write();
@@ -185,8 +260,12 @@ impl Message {
             Holds::Delivery(Scrubbed {
                 content: Content::Envelope(envelope),
                 ..
+            })
+            | Holds::Released(Scrubbed {
+                content: Content::Envelope(envelope),
+                ..
             }) => Some(envelope),
-            Holds::Delivery(_) | Holds::Told(_) | Holds::Answered(_) => None,
+            _ => None,
         }
     }
 
@@ -207,6 +286,11 @@ impl Message {
                 v: ANSWERED,
                 received_at,
                 answered,
+            }),
+            Holds::Released(released) => serde_json::to_string(&ReleasedBody {
+                v: RELEASED,
+                received_at,
+                released,
             }),
         };
         escape(body.expect("maps with text keys are JSON"))
@@ -265,13 +349,14 @@ const DELIVERY: u32 = 1;
 const TOLD: u32 = 2;
 /// The version of the format that Catena's answers have.
 const ANSWERED: u32 = 3;
+/// The version of the format that deliveries have which an operator vouches for.
+const RELEASED: u32 = 4;
 const REFUSED_BY_SQS: [char; 2] = ['\u{fffe}', '\u{ffff}'];
 /// What `"first_index":<number>,` adds to a part, at most.
 const FIRST_INDEX_ROOM: usize = 40;
 
 #[cfg(test)]
 mod tests {
-    use catena::Age;
     use fleet::{At, Claim, Fact, InvitationFact, Timestamp};
     use serde_json::json;
 
@@ -290,6 +375,14 @@ mod tests {
             content: Content::Envelope(serde_json::from_value(envelope).unwrap()),
         };
         Message::delivered(Instant::from_millis(1_777_881_972_345), delivery)
+    }
+
+    fn of_age(age: Age) -> Message {
+        let mut message = message(vec![json!({ "id": 1 })]);
+        if let Holds::Delivery(delivery) = &mut message.holds {
+            delivery.age = age;
+        }
+        message
     }
 
     fn claimed(claim: Claim) -> Message {
@@ -346,6 +439,45 @@ mod tests {
         let message = Message::answered(Instant::from_millis(1_777_881_972_345), answered);
         assert_eq!(Message::read(body).as_ref(), Ok(&message));
         assert_eq!(message.into_bodies(1000), (vec![body.to_owned()], None));
+    }
+
+    #[test]
+    fn the_format_of_what_is_released_stays() {
+        let body = r#"{"v":4,"received_at":"2026-05-04T08:06:12.345Z","released":{"signed_at":"2026-05-04T08:06:12Z","age":"future","content":{"envelope":{"event_name":"execution.failed","data":[{"id":1}],"webhook_id":"247b2dea-a030-48b7-9a05-ee33c1b6000f","id":"019df321-1021-7a21-8021-abcdef000021"}}}}"#;
+        let message = of_age(Age::Future).released();
+        assert_eq!(Message::read(body).as_ref(), Ok(&message));
+        assert_eq!(message.into_bodies(1000).0, [body]);
+    }
+
+    #[test]
+    fn what_nobody_objects_to_is_released_as_it_was() {
+        for age in [Age::Fresh, Age::Late] {
+            assert_eq!(of_age(age).released(), of_age(age));
+        }
+        let told = claimed(Claim::Connected);
+        assert_eq!(told.clone().released(), told);
+        for age in [Age::TooOld, Age::Future] {
+            let released = of_age(age).released();
+            assert_ne!(released, of_age(age));
+            assert_eq!(released.holds.delivery(), of_age(age).holds.delivery());
+            // Twice is the same as once.
+            assert_eq!(released.clone().released(), released);
+        }
+    }
+
+    #[test]
+    fn a_message_says_what_it_is_about() {
+        let about = |event: &str, fleet: Option<&str>| About {
+            event: Some(event.to_owned()),
+            fleet: fleet.map(str::to_owned),
+        };
+        let records = [json!({ "fleet_ref": null }), json!({ "fleet_ref": "F" })];
+        for (records, fleet) in [(&records[..], Some("F")), (&records[..1], None)] {
+            let said = message(records.to_vec()).about();
+            assert_eq!(said, about("execution.failed", fleet));
+        }
+        let told = claimed(Claim::Connected).about();
+        assert_eq!(told, about("browser.return", Some("FLEET-1")));
     }
 
     #[test]
@@ -461,8 +593,8 @@ mod tests {
 
     #[test]
     fn a_later_version_is_told_from_damage() {
-        let later = r#"{"v":4,"delivery":{"new":true}}"#;
-        assert_eq!(Message::read(later), Err(UnreadableMessage::Version(4)));
+        let later = r#"{"v":5,"delivery":{"new":true}}"#;
+        assert_eq!(Message::read(later), Err(UnreadableMessage::Version(5)));
         for damaged in [
             "",
             "{}",
@@ -471,7 +603,9 @@ mod tests {
             r#"{"v":2}"#,
             r#"{"v":2,"told":{}}"#,
             r#"{"v":3,"answered":{}}"#,
-            r#"{"v":4,"delivery":{"#,
+            r#"{"v":4,"delivery":{}}"#,
+            r#"{"v":4,"released":{}}"#,
+            r#"{"v":5,"delivery":{"#,
         ] {
             assert!(matches!(
                 Message::read(damaged),

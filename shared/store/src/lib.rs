@@ -36,7 +36,7 @@ pub use image::RecordChange;
 pub use invitation::{LINKED, Lease, Link, OpenPart, Returning, SHOWN, Sealed, StoredInvitation};
 pub use key::{Key, KeyChange, KeyRecord};
 pub use parked::Parked;
-pub use quarantine::Quarantined;
+pub use quarantine::{Quarantined, SetAside};
 pub use record::{Commit, StoredRecord};
 pub use records::{COMMIT_ATTEMPTS, Done, Folded, NUDGED_WITHIN_MS, Records, Share, Taken, pause};
 pub use schedule::Shared;

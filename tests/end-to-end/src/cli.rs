@@ -18,15 +18,20 @@ use crate::{
 };
 
 /// A backend, and the description of it that `kingpin --local` takes.
-struct Described {
-    backend: Backend,
+pub(crate) struct Described {
+    pub(crate) backend: Backend,
     folder: TempDir,
 }
 
 impl Described {
     async fn start() -> Self {
+        Self::with_dead_letters(20, Duration::from_secs(30)).await
+    }
+
+    /// One whose messages are dead letters after so many receptions.
+    pub(crate) async fn with_dead_letters(receptions: u32, visibility: Duration) -> Self {
         let backend = Backend::start().await;
-        let dead_letters = backend.dead_letter_queue(20, Duration::from_secs(30)).await;
+        let dead_letters = backend.dead_letter_queue(receptions, visibility).await;
         let folder = tempfile::tempdir().unwrap();
         let described = Self { backend, folder };
         described.describe(TABLE, &dead_letters);
@@ -75,17 +80,17 @@ impl Described {
         assert_eq!(answer.unwrap()["batchItemFailures"], json!([]));
     }
 
-    fn ask(&self, arguments: &[&str]) -> Output {
+    pub(crate) fn ask(&self, arguments: &[&str]) -> Output {
         let file = self.file();
         let local = ["--local", file.to_str().unwrap()];
         kingpin(self.folder.path(), &[], &[&local, arguments].concat())
     }
 
-    fn json(&self, arguments: &[&str]) -> Value {
+    pub(crate) fn json(&self, arguments: &[&str]) -> Value {
         read(&self.ask(&[&["--json"], arguments].concat()))
     }
 
-    fn text(&self, arguments: &[&str]) -> String {
+    pub(crate) fn text(&self, arguments: &[&str]) -> String {
         printed(&self.ask(arguments))
     }
 
@@ -96,7 +101,7 @@ impl Described {
 }
 
 /// Runs the program with nothing in its environment but what is given.
-fn kingpin(folder: &Path, environment: &[(&str, &str)], arguments: &[&str]) -> Output {
+pub(crate) fn kingpin(folder: &Path, environment: &[(&str, &str)], arguments: &[&str]) -> Output {
     let program = Options::default().binaries.join("kingpin");
     let mut command = Command::new(&program);
     command
@@ -110,18 +115,18 @@ fn kingpin(folder: &Path, environment: &[(&str, &str)], arguments: &[&str]) -> O
         .unwrap_or_else(|error| panic!("{}: {error}", program.display()))
 }
 
-fn printed(output: &Output) -> String {
+pub(crate) fn printed(output: &Output) -> String {
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{error}");
     assert_eq!(error, "");
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
-fn read(output: &Output) -> Value {
+pub(crate) fn read(output: &Output) -> Value {
     serde_json::from_str(&printed(output)).unwrap()
 }
 
-fn failure(output: &Output) -> String {
+pub(crate) fn failure(output: &Output) -> String {
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert!(output.stdout.is_empty(), "{output:?}");
     String::from_utf8(output.stderr.clone()).unwrap()

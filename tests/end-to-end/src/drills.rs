@@ -35,7 +35,7 @@ pub(crate) fn scale(short: usize, long: usize) -> usize {
 
 /// Fleets of which every third shares its predecessor's connection, and all that happens to them: a change of mind, a
 /// schedule that stops, a connection that goes stale and is linked again, an agreement that is paused and holds again.
-fn eventful(count: usize) -> (Vec<Fleet>, Vec<Vec<Envelope>>) {
+pub(crate) fn eventful(count: usize) -> (Vec<Fleet>, Vec<Vec<Envelope>>) {
     let mut fleets = fleets(count);
     for index in (2..count).step_by(3) {
         fleets[index].connection_id = fleets[index - 1].connection_id;
@@ -311,7 +311,7 @@ async fn crashes() {
 }
 
 /// The message that ingest makes of an envelope.
-fn body(envelope: &Envelope) -> String {
+pub(crate) fn body(envelope: &Envelope) -> String {
     let now = CatenaInstant::from(OffsetDateTime::now_utc());
     Message::delivered(now, oracle::scrubbed(envelope)).into_body()
 }

@@ -20,6 +20,10 @@ pub struct Faults {
     /// but old. Whether Catena does so when it replays is unknown (contract 6.3).
     #[serde(with = "seconds")]
     pub late: Duration,
+    /// The signed header timestamp of every attempt lies this far ahead: correctly signed, by a
+    /// clock that is fast.
+    #[serde(with = "seconds")]
+    pub early: Duration,
     /// Signed with a foreign key: not Catena's work, so sent once, never retried, and no dead
     /// letter.
     pub forged: bool,

@@ -277,9 +277,9 @@ impl Webhooks {
             let number = u32::try_from(attempts.len())
                 .unwrap_or(u32::MAX)
                 .saturating_add(1);
-            let timestamp = timestamp
-                .clone()
-                .unwrap_or_else(|| timestamp_text(OffsetDateTime::now_utc() - faults.late));
+            let timestamp = timestamp.clone().unwrap_or_else(|| {
+                timestamp_text(OffsetDateTime::now_utc() - faults.late + faults.early)
+            });
             let attempt = self
                 .send(self.signed(&envelope.attempt(number), faults, &timestamp))
                 .await;
