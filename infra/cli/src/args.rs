@@ -11,7 +11,7 @@ use clap::{
 use fleet::{FleetRef, Stage};
 
 use crate::{
-    dlq, quarantine,
+    dlq, quarantine, subscription,
     when::{Moment, Span, parse_moment, parse_span},
 };
 
@@ -40,6 +40,7 @@ impl Arguments {
             Command::Quarantine(verb) => verb.wrong().map(str::to_owned),
             Command::Dlq(verb) => verb.wrong().map(str::to_owned),
             Command::Fleet(_)
+            | Command::Subscription(_)
             | Command::Uninvite { .. }
             | Command::Link(_)
             | Command::Policy(_)
@@ -93,6 +94,9 @@ pub(crate) enum Command {
     /// Compare all of Catena's lists with the stack's records, from the next sweep on
     #[command(after_help = RECONCILE)]
     Reconcile(Reconcile),
+    /// Webhook subscriptions at Catena: which there should be, how they do, and their key
+    #[command(subcommand)]
+    Subscription(subscription::Verb),
     /// What can't be processed and was set aside: look at it, send it again, or drop it
     #[command(subcommand)]
     Quarantine(quarantine::Verb),

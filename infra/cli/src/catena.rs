@@ -42,7 +42,7 @@ pub(crate) fn keyring_secret(found: &Found) -> Result<Secret> {
 fn secret(found: &Found, output: &str) -> Result<Secret> {
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(Duration::from_secs(2))
-        .operation_timeout(Duration::from_secs(4))
+        .operation_timeout(Duration::from_secs(3))
         .build();
     let config = aws_sdk_secretsmanager::config::Builder::from(&found.config)
         .timeout_config(timeouts)

@@ -28,6 +28,8 @@ mod set_aside;
 mod show;
 mod source;
 mod status;
+mod subscription;
+mod trouble;
 mod when;
 mod words;
 
@@ -91,6 +93,7 @@ async fn done(arguments: &Arguments) -> Result<Done> {
         Command::Quarantine(verb) => {
             return quarantine::done(verb, &Source::of(found)?, clock).await;
         }
+        Command::Subscription(verb) => return subscription::done(verb, found, now).await,
         Command::Dlq(verb) => return dlq::done(verb, &Source::of(found)?, now).await,
         Command::Invite(invite) => {
             let request = invite::request(invite);

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 /// Who changes the keyring has as long for it, so that no two changes cross. In milliseconds.
-pub const KEYRING_LEASE_MS: i64 = 20_000;
+pub const KEYRING_LEASE_MS: i64 = 8_000;
 
 /// What a key is called: eight hexadecimal digits of its hash. They tell keys apart, and are too few to find one by.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
