@@ -10,6 +10,10 @@
 //! methods such as [`Simulator::accept_invitation`], or go through all of onboarding by [`Scenario::invited`].
 //! The same server answers for connections and their schedules (`/v2/integrations/connections...`, contract 5.1, 5.2).
 //!
+//! So it does for webhook subscriptions (`/v2/notifications/...`, contract 6.1), with the circuit breaker of contract 6.6
+//! ([`Simulator::set_breaker`]), metrics and logs. Until [`Simulator::clear_subscriptions`] there are standing subscriptions
+//! besides, one per event name, to [`Config::webhook_url`].
+//!
 //! What happens at Catena by itself, with a webhook or without, happens by methods such as
 //! [`Simulator::connection_becomes`]; [`Simulator::truth`] tells what holds there.
 //!
