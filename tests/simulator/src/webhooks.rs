@@ -4,113 +4,37 @@
 //! Until it is cleared, there is a standing subscription per event name: to the configured URL, unfiltered, without a
 //! breaker, and unknown to the API.
 
+mod outcome;
+mod state;
+
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
-    error::Error as _,
+    collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
 
 use futures_util::{StreamExt as _, future::join_all, stream};
 use reqwest::Url;
-use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+pub use self::outcome::{Answer, Attempt, Outcome, Replay, Sent, Timestamps};
+use self::{
+    outcome::{no_answer, outcome},
+    state::{DeadLetter, State, Target},
+};
 use crate::{
     announcer::Announcer,
     delivery::Delivery,
     envelope::{Envelope, timestamp_text},
     faults::Faults,
-    loss::{Loss, Losses},
+    loss::Loss,
     retry::RetryPolicy,
     subscriptions::{
         Filters, NewSubscription, SubscriptionError, SubscriptionStatus, SubscriptionTruth,
         Subscriptions,
     },
 };
-
-/// One delivery, as it went.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Sent {
-    /// The envelope's id.
-    pub event_id: Option<Uuid>,
-    /// The event's name.
-    pub event_name: String,
-    /// The subscription.
-    pub webhook_id: Uuid,
-    /// The fleet concerned, where the simulator knows.
-    pub fleet_ref: Option<String>,
-    /// The faults asked for.
-    pub faults: Faults,
-    /// This delivery repeats one sent before.
-    pub repeat: bool,
-    /// Each attempt, in order; none if the subscription was stale.
-    pub attempts: Vec<Attempt>,
-    /// How it ended.
-    pub outcome: Outcome,
-}
-
-/// One HTTP request.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Attempt {
-    /// `X-Catena-Timestamp` as sent; empty when the delivery had none.
-    pub timestamp: String,
-    /// What came back.
-    pub answer: Answer,
-    /// How long it took, in milliseconds.
-    pub response_ms: f64,
-}
-
-/// What came back from the endpoint.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Answer {
-    /// An HTTP status.
-    Status(u16),
-    /// Nothing within the time-out.
-    TimedOut,
-    /// No connection, or it broke.
-    Unreachable(String),
-}
-
-/// How a delivery ended, as Catena sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Outcome {
-    /// Answered 2xx.
-    Accepted,
-    /// Answered anything else but 5xx: delivered in Catena's eyes, so never sent again (contract
-    /// 6.4).
-    Refused,
-    /// Every attempt failed, or its subscription was stale: it waits for a replay (contract 6.5, 6.6).
-    DeadLetter,
-    /// A forged delivery that wasn't taken: nobody sends it again.
-    Dropped,
-    /// Never sent, and never will be ([`Loss`]).
-    Lost,
-}
-
-/// Which dead letters to replay, and how. In JSON all fields are optional.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Replay {
-    /// One subscription, as Catena's own API has it (contract 6.1), or all of them.
-    pub webhook_id: Option<Uuid>,
-    /// Which time the replayed deliveries are signed with.
-    pub timestamps: Timestamps,
-}
-
-/// The header timestamps of a replay: which of these Catena sends is unknown (contract 6.3).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Timestamps {
-    /// The time of the replay.
-    #[default]
-    Fresh,
-    /// The time of the attempt that failed last.
-    Original,
-}
 
 pub(crate) struct Webhooks {
     url: Url,
@@ -119,64 +43,14 @@ pub(crate) struct Webhooks {
     state: Mutex<State>,
 }
 
-struct State {
-    retry: RetryPolicy,
-    shared_key: String,
-    keys: HashMap<Uuid, String>,
-    /// Whether the standing subscriptions are there.
-    standing: bool,
-    subscriptions: Subscriptions,
-    /// What is sent to URLs that begin like this goes elsewhere.
-    routes: BTreeMap<String, String>,
-    /// Of replays by the API.
-    replay_timestamps: Timestamps,
-    dead_letters: BTreeMap<Uuid, Vec<DeadLetter>>,
-    log: VecDeque<Sent>,
-    losses: Losses,
-}
-
-struct DeadLetter {
-    envelope: Envelope,
-    timestamp: String,
-}
-
-/// Who gets an event.
-#[derive(Clone, Copy)]
-enum Target {
-    /// The standing subscription of this id.
-    Standing(Uuid),
-    /// One that was made.
-    Made(Uuid),
-}
-
-impl Target {
-    fn id(self) -> Uuid {
-        match self {
-            Self::Standing(id) | Self::Made(id) => id,
-        }
-    }
-}
-
 impl Webhooks {
     /// Needs a Tokio runtime.
     pub(crate) fn new(url: Url, client: reqwest::Client, key: String) -> Self {
-        let state = State {
-            retry: RetryPolicy::default(),
-            shared_key: key,
-            keys: HashMap::new(),
-            standing: true,
-            subscriptions: Subscriptions::default(),
-            routes: BTreeMap::new(),
-            replay_timestamps: Timestamps::default(),
-            dead_letters: BTreeMap::new(),
-            log: VecDeque::new(),
-            losses: Losses::default(),
-        };
         Self {
             url,
             client,
             announcer: Announcer::new(),
-            state: Mutex::new(state),
+            state: Mutex::new(State::new(key)),
         }
     }
 
@@ -580,69 +454,6 @@ impl Webhooks {
     }
 }
 
-impl State {
-    /// Who gets this event now: the standing subscription first, then those that were made.
-    fn targets(&self, envelope: &Envelope) -> Vec<Target> {
-        let standing = self
-            .standing
-            .then_some(Target::Standing(envelope.webhook_id));
-        let made = self.subscriptions.of(envelope).map(Target::Made);
-        standing.into_iter().chain(made).collect()
-    }
-
-    fn target(&self, webhook_id: Uuid) -> Target {
-        match self.subscriptions.ever(webhook_id).is_some() {
-            true => Target::Made(webhook_id),
-            false => Target::Standing(webhook_id),
-        }
-    }
-
-    /// Where it goes, and what it is signed with, at this moment.
-    fn endpoint(&self, target: Target, standing_url: &Url) -> (Url, String) {
-        let made = match target {
-            Target::Standing(_) => None,
-            Target::Made(id) => self.subscriptions.ever(id),
-        };
-        match made {
-            Some(made) => (self.routed(&made.url), made.secret.clone()),
-            None => {
-                let key = self.keys.get(&target.id()).unwrap_or(&self.shared_key);
-                (standing_url.clone(), key.clone())
-            }
-        }
-    }
-
-    fn routed(&self, url: &Url) -> Url {
-        let elsewhere = |(from, to): (&String, &String)| {
-            let rest = url.as_str().strip_prefix(from)?;
-            Url::parse(&format!("{to}{rest}")).ok()
-        };
-        let mut routes = self.routes.iter().rev();
-        routes.find_map(elsewhere).unwrap_or_else(|| url.clone())
-    }
-
-    fn waiting(&self, webhook_id: Uuid) -> usize {
-        self.dead_letters.get(&webhook_id).map_or(0, Vec::len)
-    }
-
-    /// The dead letters of one subscription, or of all; those of stale and of paused ones stay where they are.
-    fn take_letters(&mut self, webhook_id: Option<Uuid>) -> Vec<DeadLetter> {
-        let Self {
-            subscriptions,
-            dead_letters,
-            ..
-        } = self;
-        let is_meant = |id: Uuid| {
-            webhook_id.is_none_or(|wanted| wanted == id)
-                && subscriptions
-                    .get(id)
-                    .is_none_or(|it| it.status == SubscriptionStatus::Active)
-        };
-        let taken = dead_letters.extract_if(.., |&id, _| is_meant(id));
-        taken.flat_map(|(_, letters)| letters).collect()
-    }
-}
-
 fn signed(envelope: &Envelope, faults: Faults, key: &str, timestamp: &str) -> Delivery {
     match (
         faults.forged,
@@ -651,31 +462,6 @@ fn signed(envelope: &Envelope, faults: Faults, key: &str, timestamp: &str) -> De
         (true, _) => Delivery::new(envelope, FOREIGN_KEY, timestamp),
         (false, true) => Delivery::corrupted(envelope, key, timestamp),
         (false, false) => Delivery::new(envelope, key, timestamp),
-    }
-}
-
-fn outcome(answer: &Answer, forged: bool) -> Outcome {
-    match answer {
-        Answer::Status(200..300) => Outcome::Accepted,
-        Answer::Status(0..500 | 600..) => Outcome::Refused,
-        Answer::Status(500..600) | Answer::TimedOut | Answer::Unreachable(_) if forged => {
-            Outcome::Dropped
-        }
-        Answer::Status(500..600) | Answer::TimedOut | Answer::Unreachable(_) => Outcome::DeadLetter,
-    }
-}
-
-fn no_answer(error: &reqwest::Error) -> Answer {
-    if error.is_timeout() {
-        return Answer::TimedOut;
-    }
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    match error.source() {
-        Some(_) => Answer::Unreachable(cause.to_string()),
-        None => Answer::Unreachable(error.to_string()),
     }
 }
 

@@ -47,7 +47,7 @@ impl Filters {
             return true;
         }
         let fleetless = |family: &&str| event.event_name.starts_with(*family);
-        if FLEETLESS.iter().any(|family| fleetless(family)) {
+        if FLEETLESS.iter().any(fleetless) {
             return false;
         }
         let texts = |name: &'static str| {
