@@ -1,6 +1,7 @@
 //! The simulator over HTTP, for people and for tests in other processes.
 
 mod settings;
+mod subscriptions;
 mod world;
 
 use std::{
@@ -28,6 +29,7 @@ use crate::{
     fleet::Fleet,
     organisation::{Act, ApiFault, CLIENT_ID, CLIENT_SECRET, FleetError, Organisation, WorldError},
     scenario,
+    subscriptions::SubscriptionError,
     webhooks::{Outcome, Webhooks},
 };
 
@@ -72,6 +74,7 @@ pub(crate) fn router(
         .route("/settings", put(settings::change))
         .route("/lost-webhooks", get(lost_webhooks))
         .route("/rate-limit", get(rate_report))
+        .merge(subscriptions::routes())
         .merge(world::routes())
         .with_state(Arc::new(Control {
             webhooks,
@@ -155,17 +158,17 @@ async fn set_key(State(control): Shared, body: Bytes) -> Result<StatusCode, Unus
 }
 
 async fn idle(State(control): Shared) -> StatusCode {
-    control.organisation.idle().await;
+    control.webhooks.announcer.idle().await;
     StatusCode::NO_CONTENT
 }
 
 async fn hold_events(State(control): Shared) -> StatusCode {
-    control.organisation.hold_events();
+    control.webhooks.announcer.hold();
     StatusCode::NO_CONTENT
 }
 
 async fn release_events(State(control): Shared) -> StatusCode {
-    control.organisation.release_events();
+    control.webhooks.release();
     StatusCode::NO_CONTENT
 }
 
@@ -294,6 +297,12 @@ impl From<FleetError> for Unusable {
 
 impl From<WorldError> for Unusable {
     fn from(error: WorldError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl From<SubscriptionError> for Unusable {
+    fn from(error: SubscriptionError) -> Self {
         Self(error.to_string())
     }
 }

@@ -63,6 +63,14 @@ impl Envelope {
         }
     }
 
+    /// The same event through this subscription.
+    pub(crate) fn through(&self, webhook_id: Uuid) -> Self {
+        Self {
+            webhook_id,
+            ..self.clone()
+        }
+    }
+
     /// Sent at that very time: of events that aren't made up beforehand, so that none comes from the future.
     pub(crate) fn dispatched(self, at: OffsetDateTime) -> Self {
         Self {
@@ -101,8 +109,8 @@ impl Envelope {
     }
 }
 
-/// The subscription of an event name. There is one per name, because a wildcard expands into one
-/// per action (contract 6.1). The id follows from the name, so every simulator has the same ones.
+/// The standing subscription of an event name, until [`Simulator::clear_subscriptions`](crate::Simulator::clear_subscriptions).
+/// There is one per name, because a wildcard expands into one per action (contract 6.1). The id follows from the name, so every simulator has the same ones.
 pub fn webhook_id(event_name: &str) -> Uuid {
     let mut bytes = [0; 16];
     bytes.copy_from_slice(&Sha256::digest(event_name)[..16]);

@@ -94,5 +94,6 @@ impl Fleet {
 /// What every made-up token begins with.
 pub const TOKEN_PREFIX: &str = "SIMULATED-NOT-A-REAL-";
 
-const PARTNER: Uuid = Uuid::from_u128(0x9df9_2c50_d8a7_460e_aab2_a93f_1de9_280a);
+/// The partner of all of them.
+pub(crate) const PARTNER: Uuid = Uuid::from_u128(0x9df9_2c50_d8a7_460e_aab2_a93f_1de9_280a);
 const SAMSARA: Uuid = Uuid::from_u128(0x0d5d_f06e_3f7e_4f36_89b3_5e53_7c3d_514a);

@@ -10,6 +10,10 @@
 //! methods such as [`Simulator::accept_invitation`], or go through all of onboarding by [`Scenario::invited`].
 //! The same server answers for connections and their schedules (`/v2/integrations/connections...`, contract 5.1, 5.2).
 //!
+//! So it does for webhook subscriptions (`/v2/notifications/...`, contract 6.1), with the circuit breaker of contract 6.6
+//! ([`Simulator::set_breaker`]), metrics and logs. Until [`Simulator::clear_subscriptions`] there are standing subscriptions
+//! besides, one per event name, to [`Config::webhook_url`].
+//!
 //! What happens at Catena by itself, with a webhook or without, happens by methods such as
 //! [`Simulator::connection_becomes`]; [`Simulator::truth`] tells what holds there.
 //!
@@ -35,6 +39,7 @@
 
 pub mod events;
 
+mod announcer;
 mod browser;
 mod control;
 mod delivery;
@@ -45,6 +50,7 @@ mod loss;
 mod organisation;
 mod retry;
 mod scenario;
+mod subscriptions;
 mod webhooks;
 mod wire;
 mod world;
@@ -58,6 +64,7 @@ use std::{
 };
 
 use serde_json::Value;
+use time::OffsetDateTime;
 use tokio::{net::TcpListener, task::JoinHandle};
 use uuid::Uuid;
 
@@ -77,6 +84,10 @@ pub use crate::{
     },
     retry::RetryPolicy,
     scenario::{FleetSummary, Report, ResponseTimes, Scenario},
+    subscriptions::{
+        Breaker, BreakerRules, Counted, Filters, SubscriptionError, SubscriptionRules,
+        SubscriptionStatus, SubscriptionTruth, WildcardDuplicate,
+    },
     webhooks::{Answer, Attempt, Outcome, Replay, Sent, Timestamps},
 };
 use crate::{
@@ -90,9 +101,9 @@ use crate::{
 pub struct Config {
     /// The address of the control API and of Catena's own; without one, a free port on this machine.
     pub listen: Option<SocketAddr>,
-    /// The endpoint of every subscription. Plain HTTP: the simulator speaks no TLS.
+    /// The endpoint of every standing subscription. Plain HTTP: the simulator speaks no TLS.
     pub webhook_url: String,
-    /// The signing key of every subscription, until [`Simulator::set_key`].
+    /// The signing key of every standing subscription, until [`Simulator::set_key`].
     pub signing_key: String,
 }
 
@@ -180,8 +191,9 @@ impl Simulator {
         scenario::run(&self.webhooks, &self.organisation, scenario).await
     }
 
-    /// Delivers one event with all that Catena does about it: attempts, retries, dead letter. Two
-    /// deliveries come back if the faults say `repeat`, else one.
+    /// Delivers one event with all that Catena does about it: attempts, retries, dead letter. One
+    /// delivery comes back per subscription that gets it, the standing one first, none if nobody
+    /// does; two each if the faults say `repeat`.
     pub async fn deliver(&self, envelope: &Envelope, faults: Faults) -> Vec<Sent> {
         self.webhooks.deliver(envelope, faults).await
     }
@@ -192,7 +204,8 @@ impl Simulator {
     }
 
     /// Changes the signing key from the next attempt on (contract 6.1: at once): of one
-    /// subscription (see [`webhook_id`]), or of all, those with a key of their own included.
+    /// subscription (see [`webhook_id`]), or of all, those with a key of their own and those that
+    /// were made included.
     pub fn set_key(&self, webhook_id: Option<Uuid>, key: &str) {
         self.webhooks.set_key(webhook_id, key.to_owned());
     }
@@ -217,22 +230,90 @@ impl Simulator {
         self.webhooks.lost()
     }
 
+    /// The standing subscriptions are no more: from now on an event goes to those that were made through the API or by
+    /// [`Simulator::create_subscription_elsewhere`], and to nobody if there are none. [`Simulator::deliver`] and
+    /// [`Simulator::run`] put each matching subscription's id into the envelope; [`Simulator::send`] sends as ever.
+    pub fn clear_subscriptions(&self) {
+        self.webhooks.clear_standing();
+    }
+
+    /// All subscriptions that were made, deleted ones included, in the order of their creation. Standing ones aren't among
+    /// them.
+    pub fn subscriptions(&self) -> Vec<SubscriptionTruth> {
+        self.webhooks.truths()
+    }
+
+    /// A subscription that somebody else made, past the API: any event name, any URL, no check for duplicates, no event. Its
+    /// secret is told nowhere but in [`Simulator::subscriptions`], as with those of a `callback_url` (contract 6.9).
+    ///
+    /// # Errors
+    ///
+    /// If the URL isn't one.
+    pub fn create_subscription_elsewhere(
+        &self,
+        event_name: &str,
+        url: &str,
+        filters: Filters,
+    ) -> Result<Uuid, SubscriptionError> {
+        self.webhooks.create_elsewhere(event_name, url, filters)
+    }
+
+    /// As if the breaker had tripped; `webhook.staled` follows in the background.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such subscription any more.
+    pub fn make_subscription_stale(&self, id: Uuid) -> Result<(), SubscriptionError> {
+        self.webhooks.make_stale(id)
+    }
+
+    /// When subscriptions go stale, from the next delivery on.
+    pub fn set_breaker(&self, rules: BreakerRules) {
+        self.webhooks.subscriptions(|all| all.breaker = rules);
+    }
+
+    /// What the API does about subscriptions, from now on.
+    pub fn set_subscription_rules(&self, rules: SubscriptionRules) {
+        self.webhooks.subscriptions(|all| all.rules = rules);
+    }
+
+    /// Which times replays by the API are signed with, from now on.
+    pub fn set_replay_timestamps(&self, timestamps: Timestamps) {
+        self.webhooks.set_replay_timestamps(timestamps);
+    }
+
+    /// What subscriptions send to URLs that begin with `from` goes to the same with `to` in its place, so that a
+    /// subscription can have an HTTPS URL, which the simulator can't speak:
+    /// `set_route("https://hooks.example.com", "http://127.0.0.1:9000")`. Of several that fit, the last in alphabetical
+    /// order counts.
+    pub fn set_route(&self, from: &str, to: &str) {
+        self.webhooks.set_route(from, to);
+    }
+
+    /// The event has another schema from now on, in a new version: an OpenAPI document. Also of events that don't exist.
+    pub fn set_event_schema(&self, event_name: &str, schema: Value) {
+        let now = OffsetDateTime::now_utc();
+        self.webhooks
+            .subscriptions(|all| all.schemas.set(event_name, schema, now));
+    }
+
     /// What waits for a replay, by subscription.
     pub fn dead_letters(&self) -> BTreeMap<Uuid, Vec<Envelope>> {
         self.webhooks.dead_letters()
     }
 
     /// Sends the dead letters again, their attempts counted from 1. What fails again is a dead
-    /// letter again.
+    /// letter again. Those of subscriptions that aren't active stay.
     pub async fn replay(&self, replay: Replay) -> Vec<Sent> {
         self.webhooks.replay(replay).await
     }
 
-    /// Waits until every event that the organisation emitted is delivered or given up. Events of [`Simulator::run`] and
+    /// Waits until every event that the organisation and its subscriptions emitted, and every replay by the API, is
+    /// delivered or given up. Events of [`Simulator::run`] and
     /// [`Simulator::deliver`] have ended when these return. Events that are held ([`Simulator::hold_events`]) aren't waited
     /// for.
     pub async fn idle(&self) {
-        self.organisation.idle().await;
+        self.webhooks.announcer.idle().await;
     }
 
     /// The newest invitation of a fleet that was invited through the API, or made up by a scenario.
@@ -372,8 +453,7 @@ impl Simulator {
 
     /// Whether changes at the organisation emit their events: yes, unless told.
     pub fn set_events(&self, emit: bool) {
-        self.organisation
-            .change_settings(|settings| settings.events = emit);
+        self.webhooks.announcer.set_emits(emit);
     }
 
     /// What a repeated request for an invitation does, from now on.
@@ -403,13 +483,13 @@ impl Simulator {
     /// Keeps the events of the organisation's changes back from now on, so that a redirect comes before its webhooks.
     /// Events of [`Simulator::run`] and [`Simulator::deliver`] aren't held.
     pub fn hold_events(&self) {
-        self.organisation.hold_events();
+        self.webhooks.announcer.hold();
     }
 
     /// Sends what was held, in the order in which it happened, and holds no more. [`Simulator::idle`] waits for it from
     /// then on.
     pub fn release_events(&self) {
-        self.organisation.release_events();
+        self.webhooks.release();
     }
 
     /// What a new invitation asks for that omits its permissions, from now on: on every resource.

@@ -1,4 +1,5 @@
-//! Catena's token endpoint, organisation API (contract 1 to 3), and its connections (contract 5.1, 5.2).
+//! Catena's token endpoint, organisation API (contract 1 to 3), its connections (contract 5.1, 5.2), and its notification
+//! API (contract 6.1).
 //!
 //! Where the contract leaves something open, the choice is said where it is made; what matters to a client can be
 //! switched ([`Settings`]).
@@ -12,6 +13,7 @@ mod faults;
 mod http;
 mod integration_requests;
 mod invitations;
+mod notifications;
 mod operations;
 mod pages;
 mod query;
@@ -33,7 +35,6 @@ use std::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
-use tokio::{runtime::Handle, sync::watch, task::JoinSet};
 use uuid::Uuid;
 
 pub(crate) use self::http::router;
@@ -53,13 +54,11 @@ use self::{
     calls::Calls, faults::FaultQueue, invitations::Regulatory, rate_limit::RateLimiter,
     state::State,
 };
-use crate::{envelope::Envelope, faults::Faults, fleet::Fleet, webhooks::Webhooks};
+use crate::{envelope::Envelope, fleet::Fleet, webhooks::Webhooks};
 
 /// How the organisation behaves.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
-    /// Whether changes emit their events.
-    pub(crate) events: bool,
     pub(crate) refresh: Refresh,
     pub(crate) default_permissions: Level,
     /// What magic links begin with.
@@ -88,7 +87,6 @@ pub enum HiddenEndpoints {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            events: true,
             refresh: Refresh::default(),
             default_permissions: Level::default(),
             connect_url: String::new(),
@@ -150,14 +148,9 @@ pub(crate) struct Organisation {
     calls: Calls,
     faults: FaultQueue,
     rate_limiter: RateLimiter,
-    runtime: Handle,
-    /// Sequences of events that are being delivered. They end with the organisation.
-    deliveries: Mutex<JoinSet<()>>,
-    underway: watch::Sender<usize>,
 }
 
 impl Organisation {
-    /// Needs a Tokio runtime, as background deliveries do.
     pub(crate) fn new(webhooks: Arc<Webhooks>, url: &str) -> Self {
         let connect_url = format!("{url}{}", connect::PATH);
         let mut state = State::default();
@@ -169,9 +162,6 @@ impl Organisation {
             calls: Calls::default(),
             faults: FaultQueue::default(),
             rate_limiter: RateLimiter::default(),
-            runtime: Handle::current(),
-            deliveries: Mutex::default(),
-            underway: watch::Sender::new(0),
         }
     }
 
@@ -371,63 +361,29 @@ impl Organisation {
         self.state().set_connect_url(connect_url);
     }
 
-    pub(crate) fn hold_events(&self) {
-        self.state().held.get_or_insert_default();
-    }
-
-    pub(crate) fn release_events(&self) {
-        let mut state = self.state();
-        let events = state.held.take().unwrap_or_default();
-        if !events.is_empty() {
-            self.emit(events);
-        }
-    }
-
-    /// Waits until no event is being delivered.
-    pub(crate) async fn idle(&self) {
-        let mut underway = self.underway.subscribe();
-        // The sender lives as long as `self`.
-        let _ = underway.wait_for(|&count| count == 0).await;
-    }
-
     /// One change at a time; what it emits goes out when it is over.
     fn act<T>(&self, act: impl FnOnce(&mut State, OffsetDateTime) -> T) -> T {
         let mut state = self.state();
         let now = OffsetDateTime::now_utc();
         state.pass_time(now);
         let result = act(&mut state, now);
-        let events = std::mem::take(&mut state.outbox);
-        if state.settings.events && !events.is_empty() {
-            match &mut state.held {
-                Some(held) => held.extend(events),
-                None => self.emit(events),
-            }
+        for callback in std::mem::take(&mut state.callbacks) {
+            callback.subscribe(&self.webhooks);
         }
+        // Still locked, so that events of two changes keep their order.
+        self.webhooks.announce(std::mem::take(&mut state.outbox));
         result
-    }
-
-    /// Delivers events of one change in their order, in the background.
-    fn emit(&self, events: Vec<Envelope>) {
-        let webhooks = Arc::clone(&self.webhooks);
-        self.underway.send_modify(|count| *count += 1);
-        let done = Underway(self.underway.clone());
-        let mut deliveries = self
-            .deliveries
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        while deliveries.try_join_next().is_some() {}
-        let deliver = async move {
-            let _done = done;
-            for event in events {
-                event.due().await;
-                webhooks.deliver(&event, Faults::default()).await;
-            }
-        };
-        deliveries.spawn_on(deliver, &self.runtime);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Organisation {
+    /// What is being delivered ends with the organisation.
+    fn drop(&mut self) {
+        self.webhooks.announcer.stop();
     }
 }
 
@@ -438,13 +394,4 @@ pub(crate) enum Act {
     Accept,
     Decline { decline_reason: Option<String> },
     Expire,
-}
-
-/// Counts one sequence of events down when it ends, aborted or not.
-struct Underway(watch::Sender<usize>);
-
-impl Drop for Underway {
-    fn drop(&mut self) {
-        self.0.send_modify(|count| *count -= 1);
-    }
 }

@@ -177,7 +177,7 @@ pub struct Report {
     pub seed: u64,
     /// Genuine events.
     pub events: usize,
-    /// Deliveries of genuine events: the events and the repeats.
+    /// Deliveries of genuine events: the events and the repeats, once for each subscription that gets them.
     pub deliveries: usize,
     /// Deliveries answered 2xx.
     pub accepted: usize,
@@ -286,7 +286,7 @@ pub(crate) async fn run(
         held_back.push(held);
     }
     for held in held_back {
-        sent.extend(held.join_all().await);
+        sent.extend(held.join_all().await.into_iter().flatten());
     }
     Ok(report(
         seed,
@@ -298,7 +298,7 @@ pub(crate) async fn run(
     ))
 }
 
-async fn travel(webhooks: Arc<Webhooks>, steps: Vec<Step>) -> (Vec<Sent>, JoinSet<Sent>) {
+async fn travel(webhooks: Arc<Webhooks>, steps: Vec<Step>) -> (Vec<Sent>, JoinSet<Vec<Sent>>) {
     let (mut sent, mut held) = (Vec::new(), JoinSet::new());
     for Step {
         envelope,
@@ -309,7 +309,7 @@ async fn travel(webhooks: Arc<Webhooks>, steps: Vec<Step>) -> (Vec<Sent>, JoinSe
         let webhooks = Arc::clone(&webhooks);
         let delivery = async move { webhooks.deliver_once(&envelope, faults, repeat).await };
         if faults.delay.is_zero() {
-            sent.push(delivery.await);
+            sent.extend(delivery.await);
         } else {
             held.spawn(delivery);
         }

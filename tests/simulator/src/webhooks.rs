@@ -1,156 +1,162 @@
-//! Catena's notification service: one subscription per event name, attempts, retries, dead letters,
+//! Catena's notification service: which subscriptions get an event, attempts, retries, dead letters,
 //! replay.
+//!
+//! Until it is cleared, there is a standing subscription per event name: to the configured URL, unfiltered, without a
+//! breaker, and unknown to the API.
+
+mod outcome;
+mod state;
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
-    error::Error as _,
-    sync::{Mutex, MutexGuard, PoisonError},
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
 
-use futures_util::{StreamExt as _, stream};
-use serde::{Deserialize, Serialize};
+use futures_util::{StreamExt as _, future::join_all, stream};
+use reqwest::Url;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+pub use self::outcome::{Answer, Attempt, Outcome, Replay, Sent, Timestamps};
+use self::{
+    outcome::{no_answer, outcome},
+    state::{DeadLetter, State, Target},
+};
 use crate::{
+    announcer::Announcer,
     delivery::Delivery,
     envelope::{Envelope, timestamp_text},
     faults::Faults,
-    loss::{Loss, Losses},
+    loss::Loss,
     retry::RetryPolicy,
+    subscriptions::{
+        Filters, NewSubscription, SubscriptionError, SubscriptionStatus, SubscriptionTruth,
+        Subscriptions,
+    },
 };
 
-/// One delivery, as it went.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Sent {
-    /// The envelope's id.
-    pub event_id: Option<Uuid>,
-    /// The event's name.
-    pub event_name: String,
-    /// The subscription.
-    pub webhook_id: Uuid,
-    /// The fleet concerned, where the simulator knows.
-    pub fleet_ref: Option<String>,
-    /// The faults asked for.
-    pub faults: Faults,
-    /// This delivery repeats one sent before.
-    pub repeat: bool,
-    /// Each attempt, in order.
-    pub attempts: Vec<Attempt>,
-    /// How it ended.
-    pub outcome: Outcome,
-}
-
-/// One HTTP request.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Attempt {
-    /// `X-Catena-Timestamp` as sent; empty when the delivery had none.
-    pub timestamp: String,
-    /// What came back.
-    pub answer: Answer,
-    /// How long it took, in milliseconds.
-    pub response_ms: f64,
-}
-
-/// What came back from the endpoint.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Answer {
-    /// An HTTP status.
-    Status(u16),
-    /// Nothing within the time-out.
-    TimedOut,
-    /// No connection, or it broke.
-    Unreachable(String),
-}
-
-/// How a delivery ended, as Catena sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Outcome {
-    /// Answered 2xx.
-    Accepted,
-    /// Answered anything else but 5xx: delivered in Catena's eyes, so never sent again (contract
-    /// 6.4).
-    Refused,
-    /// Every attempt failed: it waits for a replay (contract 6.5).
-    DeadLetter,
-    /// A forged delivery that wasn't taken: nobody sends it again.
-    Dropped,
-    /// Never sent, and never will be ([`Loss`]).
-    Lost,
-}
-
-/// Which dead letters to replay, and how. In JSON all fields are optional.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Replay {
-    /// One subscription, as Catena's own API has it (contract 6.1), or all of them.
-    pub webhook_id: Option<Uuid>,
-    /// Which time the replayed deliveries are signed with.
-    pub timestamps: Timestamps,
-}
-
-/// The header timestamps of a replay: which of these Catena sends is unknown (contract 6.3).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Timestamps {
-    /// The time of the replay.
-    #[default]
-    Fresh,
-    /// The time of the attempt that failed last.
-    Original,
-}
-
 pub(crate) struct Webhooks {
-    url: reqwest::Url,
+    url: Url,
     client: reqwest::Client,
+    pub(crate) announcer: Announcer,
     state: Mutex<State>,
 }
 
-struct State {
-    retry: RetryPolicy,
-    shared_key: String,
-    keys: HashMap<Uuid, String>,
-    dead_letters: BTreeMap<Uuid, Vec<DeadLetter>>,
-    log: VecDeque<Sent>,
-    losses: Losses,
-}
-
-struct DeadLetter {
-    envelope: Envelope,
-    timestamp: String,
-}
-
 impl Webhooks {
-    pub(crate) fn new(url: reqwest::Url, client: reqwest::Client, key: String) -> Self {
-        let state = State {
-            retry: RetryPolicy::default(),
-            shared_key: key,
-            keys: HashMap::new(),
-            dead_letters: BTreeMap::new(),
-            log: VecDeque::new(),
-            losses: Losses::default(),
-        };
+    /// Needs a Tokio runtime.
+    pub(crate) fn new(url: Url, client: reqwest::Client, key: String) -> Self {
         Self {
             url,
             client,
-            state: Mutex::new(state),
+            announcer: Announcer::new(),
+            state: Mutex::new(State::new(key)),
         }
     }
 
     pub(crate) fn set_key(&self, webhook_id: Option<Uuid>, key: String) {
         let mut state = self.state();
         match webhook_id {
+            Some(webhook_id) if state.subscriptions.set_secret(webhook_id, &key) => {}
             Some(webhook_id) => {
                 state.keys.insert(webhook_id, key);
             }
             None => {
+                state.subscriptions.set_all_secrets(&key);
                 state.keys.clear();
                 state.shared_key = key;
             }
         }
+    }
+
+    /// Reads or changes what was made.
+    pub(crate) fn subscriptions<T>(&self, act: impl FnOnce(&mut Subscriptions) -> T) -> T {
+        act(&mut self.state().subscriptions)
+    }
+
+    pub(crate) fn clear_standing(&self) {
+        self.state().standing = false;
+    }
+
+    pub(crate) fn set_route(&self, from: &str, to: &str) {
+        self.state().routes.insert(from.to_owned(), to.to_owned());
+    }
+
+    pub(crate) fn set_replay_timestamps(&self, timestamps: Timestamps) {
+        self.state().replay_timestamps = timestamps;
+    }
+
+    pub(crate) fn truths(&self) -> Vec<SubscriptionTruth> {
+        let state = self.state();
+        let truths = state.subscriptions.all();
+        truths.map(|it| it.truth(state.waiting(it.id))).collect()
+    }
+
+    /// How many dead letters a subscription has.
+    pub(crate) fn waiting(&self, webhook_id: Uuid) -> usize {
+        self.state().waiting(webhook_id)
+    }
+
+    /// What a deleted subscription had is gone.
+    pub(crate) fn drop_dead_letters(&self, webhook_id: Uuid) {
+        self.state().dead_letters.remove(&webhook_id);
+    }
+
+    /// A subscription that somebody else made, past the API. Emits nothing.
+    pub(crate) fn create_elsewhere(
+        &self,
+        event_name: &str,
+        url: &str,
+        filters: Filters,
+    ) -> Result<Uuid, SubscriptionError> {
+        let parsed = Url::parse(url).ok();
+        let parsed = parsed.filter(|url| matches!(url.scheme(), "http" | "https"));
+        let new = NewSubscription {
+            event_name: event_name.to_owned(),
+            url: parsed.ok_or_else(|| SubscriptionError::Url(url.to_owned()))?,
+            filters,
+            secret: None,
+        };
+        let now = OffsetDateTime::now_utc();
+        Ok(self.subscriptions(|subscriptions| subscriptions.add(new, now).id))
+    }
+
+    /// As if the breaker had tripped.
+    pub(crate) fn make_stale(self: &Arc<Self>, id: Uuid) -> Result<(), SubscriptionError> {
+        let stale = SubscriptionStatus::Stale;
+        let now = OffsetDateTime::now_utc();
+        let event = self.subscriptions(|subscriptions| {
+            let (_, event) = subscriptions.become_status(id, stale, now)?;
+            Some(event)
+        });
+        let event = event.ok_or(SubscriptionError::Unknown(id))?;
+        self.announce(event.into_iter().collect());
+        Ok(())
+    }
+
+    /// Delivers events in their order, in the background, unless they are held or none are emitted.
+    pub(crate) fn announce(self: &Arc<Self>, events: Vec<Envelope>) {
+        let events = self.announcer.admit(events);
+        self.deliver_in_background(events);
+    }
+
+    /// Delivers what was held, and holds no more.
+    pub(crate) fn release(self: &Arc<Self>) {
+        let events = self.announcer.release();
+        self.deliver_in_background(events);
+    }
+
+    fn deliver_in_background(self: &Arc<Self>, events: Vec<Envelope>) {
+        if events.is_empty() {
+            return;
+        }
+        let webhooks = Arc::clone(self);
+        self.announcer.spawn(async move {
+            for event in events {
+                event.due().await;
+                webhooks.deliver(&event, Faults::default()).await;
+            }
+        });
     }
 
     pub(crate) fn set_retry(&self, retry: RetryPolicy) {
@@ -183,47 +189,95 @@ impl Webhooks {
             .collect()
     }
 
-    /// Delivers one event with its faults: two deliveries if one of them is `repeat`.
-    pub(crate) async fn deliver(&self, envelope: &Envelope, faults: Faults) -> Vec<Sent> {
-        let mut sent = vec![self.deliver_once(envelope, faults, false).await];
+    /// Delivers one event with its faults to whoever gets it: two deliveries each if one of them is `repeat`.
+    pub(crate) async fn deliver(
+        self: &Arc<Self>,
+        envelope: &Envelope,
+        faults: Faults,
+    ) -> Vec<Sent> {
+        let mut sent = self.deliver_once(envelope, faults, false).await;
         if faults.repeat {
             let faults = Faults {
                 delay: std::time::Duration::ZERO,
                 corrupt: false,
                 ..faults
             };
-            sent.push(self.deliver_once(envelope, faults, true).await);
+            sent.extend(self.deliver_once(envelope, faults, true).await);
         }
         sent
     }
 
+    /// One delivery per subscription, all at the same time. The event has the same id in each: whether it has at Catena is
+    /// unknown (contract 6.5).
     pub(crate) async fn deliver_once(
-        &self,
+        self: &Arc<Self>,
         envelope: &Envelope,
         faults: Faults,
         repeat: bool,
-    ) -> Sent {
-        if !faults.forged && self.state().losses.take(envelope) {
-            return self.end(envelope, faults, repeat, Vec::new(), Outcome::Lost);
+    ) -> Vec<Sent> {
+        if !faults.forged
+            && let Some(lost) = self.lose(envelope, faults, repeat)
+        {
+            return lost;
         }
         tokio::time::sleep(faults.delay).await;
-        self.until_delivered(envelope, faults, repeat, None).await
+        let targets = self.state().targets(envelope);
+        let deliveries = targets
+            .into_iter()
+            .map(|target| self.until_delivered(target, envelope, faults, repeat, None));
+        join_all(deliveries).await
     }
 
-    pub(crate) async fn replay(&self, replay: Replay) -> Vec<Sent> {
-        let letters: Vec<_> = {
+    /// The deliveries that aren't made, if this event is lost.
+    fn lose(&self, envelope: &Envelope, faults: Faults, repeat: bool) -> Option<Vec<Sent>> {
+        let targets = {
             let mut state = self.state();
-            match replay.webhook_id {
-                Some(id) => state.dead_letters.remove(&id).unwrap_or_default(),
-                None => std::mem::take(&mut state.dead_letters)
-                    .into_values()
-                    .flatten()
-                    .collect(),
+            let targets = state.targets(envelope);
+            if targets.is_empty() || !state.losses.take(envelope) {
+                return None;
             }
+            targets
         };
+        let lost = |target: Target| {
+            let envelope = envelope.through(target.id());
+            self.end(&envelope, faults, repeat, Vec::new(), Outcome::Lost)
+        };
+        Some(targets.into_iter().map(lost).collect())
+    }
+
+    pub(crate) async fn replay(self: &Arc<Self>, replay: Replay) -> Vec<Sent> {
+        let letters = self.state().take_letters(replay.webhook_id);
+        self.send_again(letters, replay.timestamps).await
+    }
+
+    /// Takes the dead letters at once, and sends them again in the background.
+    pub(crate) fn replay_in_background(self: &Arc<Self>, webhook_id: Uuid) {
+        let (letters, timestamps) = {
+            let mut state = self.state();
+            (
+                state.take_letters(Some(webhook_id)),
+                state.replay_timestamps,
+            )
+        };
+        let webhooks = Arc::clone(self);
+        self.announcer.spawn(async move {
+            webhooks.send_again(letters, timestamps).await;
+        });
+    }
+
+    async fn send_again(
+        self: &Arc<Self>,
+        letters: Vec<DeadLetter>,
+        timestamps: Timestamps,
+    ) -> Vec<Sent> {
         let again = |letter: DeadLetter| async move {
-            let timestamp = (replay.timestamps == Timestamps::Original).then_some(letter.timestamp);
-            self.until_delivered(&letter.envelope, Faults::default(), true, timestamp)
+            let DeadLetter {
+                envelope,
+                timestamp,
+            } = letter;
+            let timestamp = (timestamps == Timestamps::Original).then_some(timestamp);
+            let target = self.state().target(envelope.webhook_id);
+            self.until_delivered(target, &envelope, Faults::default(), true, timestamp)
                 .await
         };
         stream::iter(letters)
@@ -235,13 +289,17 @@ impl Webhooks {
 
     /// One request, no retries.
     pub(crate) async fn send(&self, delivery: Delivery) -> Attempt {
+        self.post(self.url.clone(), delivery).await
+    }
+
+    async fn post(&self, url: Url, delivery: Delivery) -> Attempt {
         let timestamp = delivery
             .headers
             .get("x-catena-timestamp")
             .and_then(|text| text.to_str().ok());
         let timestamp = timestamp.unwrap_or_default().to_owned();
         let timeout = self.state().retry.timeout;
-        let request = self.client.post(self.url.clone()).timeout(timeout);
+        let request = self.client.post(url).timeout(timeout);
         let started = Instant::now();
         let answer = async {
             let response = request
@@ -265,12 +323,14 @@ impl Webhooks {
     }
 
     async fn until_delivered(
-        &self,
+        self: &Arc<Self>,
+        target: Target,
         envelope: &Envelope,
         faults: Faults,
         repeat: bool,
         timestamp: Option<String>,
     ) -> Sent {
+        let envelope = &envelope.through(target.id());
         let started = Instant::now();
         let mut attempts: Vec<Attempt> = Vec::new();
         let outcome = loop {
@@ -280,24 +340,67 @@ impl Webhooks {
             let timestamp = timestamp.clone().unwrap_or_else(|| {
                 timestamp_text(OffsetDateTime::now_utc() - faults.late + faults.early)
             });
-            let attempt = self
-                .send(self.signed(&envelope.attempt(number), faults, &timestamp))
-                .await;
+            // A subscription may go stale between two attempts, by this very event or by another.
+            if self.is_stale(target) {
+                match faults.forged {
+                    true => break Outcome::Dropped,
+                    false => self.bury(target, envelope, timestamp),
+                }
+                break Outcome::DeadLetter;
+            }
+            let (url, key) = self.state().endpoint(target, &self.url);
+            let delivery = signed(&envelope.attempt(number), faults, &key, &timestamp);
+            let attempt = self.post(url, delivery).await;
             let outcome = outcome(&attempt.answer, faults.forged);
+            if !faults.forged {
+                self.note_attempt(target, envelope, &attempt);
+            }
             attempts.push(attempt);
             if outcome != Outcome::DeadLetter {
                 break outcome;
             }
             let retry = self.state().retry;
             match retry.wait(number, started.elapsed()) {
+                Some(_) if self.is_stale(target) => {}
                 Some(wait) => tokio::time::sleep(wait).await,
                 None => {
-                    self.bury(envelope, timestamp);
+                    self.bury(target, envelope, timestamp);
                     break outcome;
                 }
             }
         };
+        if !faults.forged && !attempts.is_empty() {
+            self.note_end(target, outcome);
+        }
         self.end(envelope, faults, repeat, attempts, outcome)
+    }
+
+    fn note_attempt(self: &Arc<Self>, target: Target, envelope: &Envelope, attempt: &Attempt) {
+        if let Target::Made(id) = target {
+            let now = OffsetDateTime::now_utc();
+            let staled = self.subscriptions(|it| it.attempted(id, envelope, attempt, now));
+            self.announce(staled.into_iter().collect());
+        }
+    }
+
+    fn note_end(self: &Arc<Self>, target: Target, outcome: Outcome) {
+        if let Target::Made(id) = target {
+            let now = OffsetDateTime::now_utc();
+            let success = outcome == Outcome::Accepted;
+            let delivered = success || outcome == Outcome::Refused;
+            let staled = self.subscriptions(|it| it.ended(id, success, delivered, now));
+            self.announce(staled.into_iter().collect());
+        }
+    }
+
+    fn is_stale(&self, target: Target) -> bool {
+        match target {
+            Target::Standing(_) => false,
+            Target::Made(id) => self.subscriptions(|it| {
+                let found = it.get(id);
+                found.is_some_and(|found| found.status == SubscriptionStatus::Stale)
+            }),
+        }
     }
 
     fn end(
@@ -322,37 +425,20 @@ impl Webhooks {
         sent
     }
 
-    fn signed(&self, envelope: &Envelope, faults: Faults, timestamp: &str) -> Delivery {
-        let key = self.key(envelope.webhook_id);
-        match (
-            faults.forged,
-            faults.corrupt && envelope.delivery_attempt == 1,
-        ) {
-            (true, _) => Delivery::new(envelope, FOREIGN_KEY, timestamp),
-            (false, true) => Delivery::corrupted(envelope, &key, timestamp),
-            (false, false) => Delivery::new(envelope, &key, timestamp),
+    /// What a deleted subscription couldn't deliver is gone.
+    fn bury(&self, target: Target, envelope: &Envelope, timestamp: String) {
+        let mut state = self.state();
+        if let Target::Made(id) = target
+            && state.subscriptions.get(id).is_none()
+        {
+            return;
         }
-    }
-
-    fn key(&self, webhook_id: Uuid) -> String {
-        let state = self.state();
-        state
-            .keys
-            .get(&webhook_id)
-            .unwrap_or(&state.shared_key)
-            .clone()
-    }
-
-    fn bury(&self, envelope: &Envelope, timestamp: String) {
         let letter = DeadLetter {
             envelope: envelope.clone(),
             timestamp,
         };
-        self.state()
-            .dead_letters
-            .entry(envelope.webhook_id)
-            .or_default()
-            .push(letter);
+        let letters = state.dead_letters.entry(target.id()).or_default();
+        letters.push(letter);
     }
 
     fn remember(&self, sent: Sent) {
@@ -368,28 +454,14 @@ impl Webhooks {
     }
 }
 
-fn outcome(answer: &Answer, forged: bool) -> Outcome {
-    match answer {
-        Answer::Status(200..300) => Outcome::Accepted,
-        Answer::Status(0..500 | 600..) => Outcome::Refused,
-        Answer::Status(500..600) | Answer::TimedOut | Answer::Unreachable(_) if forged => {
-            Outcome::Dropped
-        }
-        Answer::Status(500..600) | Answer::TimedOut | Answer::Unreachable(_) => Outcome::DeadLetter,
-    }
-}
-
-fn no_answer(error: &reqwest::Error) -> Answer {
-    if error.is_timeout() {
-        return Answer::TimedOut;
-    }
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    match error.source() {
-        Some(_) => Answer::Unreachable(cause.to_string()),
-        None => Answer::Unreachable(error.to_string()),
+fn signed(envelope: &Envelope, faults: Faults, key: &str, timestamp: &str) -> Delivery {
+    match (
+        faults.forged,
+        faults.corrupt && envelope.delivery_attempt == 1,
+    ) {
+        (true, _) => Delivery::new(envelope, FOREIGN_KEY, timestamp),
+        (false, true) => Delivery::corrupted(envelope, key, timestamp),
+        (false, false) => Delivery::new(envelope, key, timestamp),
     }
 }
 

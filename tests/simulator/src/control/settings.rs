@@ -9,6 +9,8 @@ use super::{Shared, Unusable, given, read};
 use crate::{
     loss::Loss,
     organisation::{HiddenEndpoints, Level, Mixed, RateLimit, RedirectParameters, Refresh},
+    subscriptions::{BreakerRules, SubscriptionRules},
+    webhooks::Timestamps,
 };
 
 pub(super) async fn change(State(control): Shared, body: Bytes) -> Result<StatusCode, Unusable> {
@@ -25,12 +27,14 @@ pub(super) async fn change(State(control): Shared, body: Bytes) -> Result<Status
         hidden_endpoints,
         rate_limit,
         webhook_loss,
+        replay_timestamps,
+        breaker,
+        subscriptions,
     } = read(&body)?;
     let lifetime = duration("token_lifetime", token_lifetime)?;
     let lag = duration("integration_request_lag", integration_request_lag)?;
     let organisation = &control.organisation;
     organisation.change_settings(|settings| {
-        settings.events = events.unwrap_or(settings.events);
         settings.refresh = refresh.unwrap_or(settings.refresh);
         settings.default_permissions = default_permissions.unwrap_or(settings.default_permissions);
         settings.redirects = redirects.unwrap_or(settings.redirects);
@@ -38,6 +42,10 @@ pub(super) async fn change(State(control): Shared, body: Bytes) -> Result<Status
         settings.request_lag = lag.unwrap_or(settings.request_lag);
         settings.hidden_endpoints = hidden_endpoints.unwrap_or(settings.hidden_endpoints);
     });
+    let webhooks = &control.webhooks;
+    if let Some(emits) = events {
+        webhooks.announcer.set_emits(emits);
+    }
     if let Some(lifetime) = lifetime {
         organisation.set_token_lifetime(lifetime);
     }
@@ -51,8 +59,17 @@ pub(super) async fn change(State(control): Shared, body: Bytes) -> Result<Status
         organisation.set_rate_limit(limit);
     }
     if let Some(loss) = webhook_loss {
-        control.webhooks.set_loss(loss);
+        webhooks.set_loss(loss);
     }
+    if let Some(timestamps) = replay_timestamps {
+        webhooks.set_replay_timestamps(timestamps);
+    }
+    webhooks.subscriptions(|all| {
+        all.breaker = breaker.unwrap_or(all.breaker);
+        if let Some(rules) = subscriptions {
+            all.rules = rules;
+        }
+    });
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -83,4 +100,9 @@ struct NewSettings {
     #[serde(default, deserialize_with = "given")]
     rate_limit: Option<Option<RateLimit>>,
     webhook_loss: Option<Loss>,
+    replay_timestamps: Option<Timestamps>,
+    /// As a whole: what it leaves out is as at the start.
+    breaker: Option<BreakerRules>,
+    /// As a whole: what it leaves out is as at the start.
+    subscriptions: Option<SubscriptionRules>,
 }

@@ -138,6 +138,7 @@ impl Organisation {
                 query: Query::parse(parts.uri.query().unwrap_or_default()),
                 content_type: header(header::CONTENT_TYPE).unwrap_or_default(),
                 body,
+                webhooks: &self.webhooks,
             };
             call.serve(state, now)
         };

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::{
     Settings,
+    notifications::Callback,
     request::{Request, TEXTS},
 };
 use crate::{
@@ -338,6 +339,15 @@ impl Invitation {
     /// Whether the fleet may choose any provider.
     pub(super) fn offers_all(&self) -> bool {
         self.request.limit_tsps.is_none()
+    }
+
+    /// The subscriptions that the invitation asks for (contract 6.9).
+    pub(super) fn callback(&self) -> Option<Callback> {
+        let url = self.request.text("callback_url")?;
+        Some(Callback {
+            url: url.to_owned(),
+            fleet_ref: self.fleet.fleet_ref.clone(),
+        })
     }
 
     pub(super) fn redirect_url(&self, name: &str) -> Option<&str> {

@@ -1,5 +1,7 @@
 //! What each endpoint does.
 
+use std::sync::Arc;
+
 use axum::http::StatusCode;
 use serde_json::Value;
 use time::OffsetDateTime;
@@ -16,7 +18,7 @@ use super::{
     state::State,
     tsps,
 };
-use crate::fleet::Fleet;
+use crate::{fleet::Fleet, webhooks::Webhooks};
 
 /// A call that may be served.
 pub(super) struct Call<'a> {
@@ -26,6 +28,7 @@ pub(super) struct Call<'a> {
     pub(super) query: Query,
     pub(super) content_type: &'a str,
     pub(super) body: &'a [u8],
+    pub(super) webhooks: &'a Arc<Webhooks>,
 }
 
 impl Call<'_> {
@@ -87,6 +90,7 @@ impl Call<'_> {
             Operation::ReadFreshness => self.freshness(state, now),
             Operation::ListSchedules => self.schedules(state, now),
             Operation::GetSchedule => self.schedule(state, now),
+            Operation::Notification(notification) => self.notify(notification, state, now),
         }
     }
 
@@ -227,7 +231,10 @@ impl Call<'_> {
     }
 
     /// A page outside the organisation API.
-    fn bare_page(&self, items: impl FnOnce() -> Vec<(usize, Value)>) -> Result<Reply, Refusal> {
+    pub(super) fn bare_page(
+        &self,
+        items: impl FnOnce() -> Vec<(usize, Value)>,
+    ) -> Result<Reply, Refusal> {
         let part = Part::of(&self.query)?;
         Ok(Reply::ok(&part.page_without_total(&items())))
     }
@@ -240,7 +247,7 @@ impl Call<'_> {
         self.uuid("share_agreement_id")
     }
 
-    fn uuid(&self, name: &str) -> Result<Uuid, Refusal> {
+    pub(super) fn uuid(&self, name: &str) -> Result<Uuid, Refusal> {
         let text = self.ids.first().copied().unwrap_or_default();
         routes::uuid(&format!("path.{name}"), text)
     }

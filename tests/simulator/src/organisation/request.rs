@@ -1,4 +1,4 @@
-//! The rules of a request for an invitation (the table in contract 3.1).
+//! The rules of a request for an invitation (the table in contract 3.1), and how requests are read.
 
 use std::collections::BTreeMap;
 
@@ -39,12 +39,9 @@ impl Request {
     ///
     /// 422 with a complaint for each field that breaks a rule.
     pub(super) fn read(fields: &Map<String, Value>) -> Result<Self, Refusal> {
-        let mut reader = Reader {
-            fields,
-            complaints: Vec::new(),
-        };
+        let mut reader = Reader::new(fields);
         let request = Self {
-            fleet_ref: reader.fleet_ref(),
+            fleet_ref: reader.required("fleet_ref"),
             texts: TEXTS
                 .iter()
                 .filter_map(|&(name, rule)| Some((name, reader.text(name, rule)?)))
@@ -58,10 +55,7 @@ impl Request {
             let message = "Value error, required when fleet_regulatory_id is set";
             reader.complain(TYPE, &Value::Null, message, "value_error");
         }
-        if reader.complaints.is_empty() {
-            return Ok(request);
-        }
-        Err(Refusal::Invalid(reader.complaints))
+        reader.finish(request)
     }
 
     pub(super) fn text(&self, name: &str) -> Option<&str> {
@@ -69,35 +63,63 @@ impl Request {
     }
 }
 
-struct Reader<'a> {
+/// Reads fields, and collects what is wrong with them.
+pub(super) struct Reader<'a> {
     fields: &'a Map<String, Value>,
     complaints: Vec<Complaint>,
 }
 
-impl Reader<'_> {
-    fn given(&self, name: &str) -> Option<Value> {
+impl<'a> Reader<'a> {
+    pub(super) fn new(fields: &'a Map<String, Value>) -> Self {
+        Self {
+            fields,
+            complaints: Vec::new(),
+        }
+    }
+
+    /// What was read, if nothing is wrong.
+    pub(super) fn finish<T>(self, read: T) -> Result<T, Refusal> {
+        match self.complaints.is_empty() {
+            true => Ok(read),
+            false => Err(self.refusal()),
+        }
+    }
+
+    pub(super) fn refusal(self) -> Refusal {
+        Refusal::Invalid(self.complaints)
+    }
+
+    pub(super) fn given(&self, name: &str) -> Option<Value> {
         self.fields
             .get(name)
             .filter(|value| !value.is_null())
             .cloned()
     }
 
-    fn complain(&mut self, path: &str, input: &Value, message: &str, error_type: &'static str) {
+    pub(super) fn complain(
+        &mut self,
+        path: &str,
+        input: &Value,
+        message: &str,
+        error_type: &'static str,
+    ) {
         let path = format!("body.{path}");
         self.complaints
             .push(Complaint::new(&path, input, message, error_type));
     }
 
-    fn fleet_ref(&mut self) -> String {
-        match self.fields.get("fleet_ref") {
+    /// A text that can't be left out.
+    pub(super) fn required(&mut self, name: &str) -> String {
+        match self.fields.get(name) {
             Some(Value::String(text)) => return text.clone(),
-            Some(other) => self.complain("fleet_ref", other, NOT_TEXT, "string_type"),
-            None => self.complain("fleet_ref", &Value::Null, "Field required", "missing"),
+            Some(other) => self.complain(name, other, NOT_TEXT, "string_type"),
+            None => self.complain(name, &Value::Null, "Field required", "missing"),
         }
         String::new()
     }
 
-    fn text(&mut self, name: &str, rule: Rule) -> Option<String> {
+    /// A text that can be left out or null.
+    pub(super) fn text(&mut self, name: &str, rule: Rule) -> Option<String> {
         let value = self.given(name)?;
         let Value::String(text) = &value else {
             self.complain(name, &value, NOT_TEXT, "string_type");
@@ -168,7 +190,7 @@ impl Reader<'_> {
     }
 }
 
-type Rule = fn(&str) -> Result<(), (&'static str, &'static str)>;
+pub(super) type Rule = fn(&str) -> Result<(), (&'static str, &'static str)>;
 
 /// The optional fields that hold text, and the rule of each.
 #[rustfmt::skip]
@@ -236,7 +258,7 @@ fn country(text: &str) -> Result<(), (&'static str, &'static str)> {
     )
 }
 
-fn uri(text: &str) -> Result<(), (&'static str, &'static str)> {
+pub(super) fn uri(text: &str) -> Result<(), (&'static str, &'static str)> {
     let length = text.chars().count();
     check(
         length <= 2083,
@@ -248,7 +270,7 @@ fn uri(text: &str) -> Result<(), (&'static str, &'static str)> {
     check(fits, "Input should be a valid URL", "url_parsing")
 }
 
-fn https(text: &str) -> Result<(), (&'static str, &'static str)> {
+pub(super) fn https(text: &str) -> Result<(), (&'static str, &'static str)> {
     uri(text)?;
     check(
         text.to_ascii_lowercase().starts_with("https://"),

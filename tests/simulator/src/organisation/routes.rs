@@ -2,6 +2,8 @@
 
 use uuid::Uuid;
 
+use super::notifications::Notification;
+
 /// One endpoint.
 #[derive(Debug)]
 pub(super) struct Route {
@@ -61,6 +63,7 @@ pub(super) enum Operation {
     ReadFreshness,
     ListSchedules,
     GetSchedule,
+    Notification(Notification),
 }
 
 /// What lies at a path.
@@ -142,6 +145,11 @@ const AGREEMENT: &str = "/v2/orgs/share-agreements/{id}";
 const READ_AGREEMENTS: Access = Access::Permission("share-agreement:read");
 const READ_CONNECTIONS: Access = Access::Permission("connection:read");
 const READ_SCHEDULES: Access = Access::Permission("schedule:read");
+const WEBHOOKS: &str = "/v2/notifications/webhooks";
+const WEBHOOK: &str = "/v2/notifications/webhooks/{id}";
+const CREATE_WEBHOOKS: Access = Access::Permission("webhook:create");
+const READ_WEBHOOKS: Access = Access::Permission("webhook:read");
+const CHANGE_WEBHOOKS: Access = Access::Permission("webhook:update");
 const CHANGE_AGREEMENTS: Access = Access::Permission("share-agreement:update");
 
 #[rustfmt::skip]
@@ -172,6 +180,18 @@ const ROUTES: &[Route] = &[
     route("GET", "/v2/integrations/connections/{id}", READ_CONNECTIONS, Operation::GetConnection),
     route("GET", "/v2/integrations/connections/{id}/schedules", READ_SCHEDULES, Operation::ListSchedules),
     route("GET", "/v2/integrations/connections/{id}/schedules/{schedule_id}", READ_SCHEDULES, Operation::GetSchedule),
+    route("POST", WEBHOOKS, CREATE_WEBHOOKS, Operation::Notification(Notification::Create)),
+    route("GET", WEBHOOKS, READ_WEBHOOKS, Operation::Notification(Notification::List)),
+    route("GET", WEBHOOK, READ_WEBHOOKS, Operation::Notification(Notification::Get)),
+    route("PATCH", WEBHOOK, CHANGE_WEBHOOKS, Operation::Notification(Notification::Update)),
+    route("DELETE", WEBHOOK, Access::Permission("webhook:delete"), Operation::Notification(Notification::Delete)),
+    route("POST", "/v2/notifications/webhooks/{id}/activate", CHANGE_WEBHOOKS, Operation::Notification(Notification::Activate)),
+    route("POST", "/v2/notifications/webhooks/{id}/pause", CHANGE_WEBHOOKS, Operation::Notification(Notification::Pause)),
+    route("POST", "/v2/notifications/webhooks/{id}/replay", CREATE_WEBHOOKS, Operation::Notification(Notification::Replay)),
+    route("GET", "/v2/notifications/webhooks/{id}/metrics", READ_WEBHOOKS, Operation::Notification(Notification::Metrics)),
+    route("GET", "/v2/notifications/webhooks/{id}/logs", READ_WEBHOOKS, Operation::Notification(Notification::Logs)),
+    route("GET", "/v2/notifications/schemas/{event_name}", Access::Token, Operation::Notification(Notification::Schema)),
+    route("GET", "/v2/notifications/schemas/{event_name}/versions/{version}", Access::Token, Operation::Notification(Notification::SchemaVersion)),
 ];
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use super::{
     errors::{Refusal, Reply},
     integration_requests::IntegrationRequest,
     invitations::{Invitation, Status},
+    notifications::Callback,
     request::Request,
     token::Tokens,
     tsps::Tsps,
@@ -34,8 +35,8 @@ pub(super) struct State {
     pub(super) tsps: Tsps,
     pub(super) integration_requests: Vec<IntegrationRequest>,
     pub(super) outbox: Vec<Envelope>,
-    /// What waits for [`super::Organisation::release_events`], while events are held.
-    pub(super) held: Option<Vec<Envelope>>,
+    /// Subscriptions that invitations ask for, until the change is over.
+    pub(super) callbacks: Vec<Callback>,
 }
 
 impl State {
@@ -64,6 +65,7 @@ impl State {
             return Reply::ok(&invitation.read());
         }
         let invitation = Invitation::new(request, &self.settings, now);
+        self.callbacks.extend(invitation.callback());
         self.outbox.push(invitation.created(now));
         let reply = Reply::json(StatusCode::CREATED, &invitation.read());
         self.add(invitation);

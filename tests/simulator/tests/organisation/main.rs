@@ -11,6 +11,7 @@ mod faults;
 mod invitations;
 mod limits;
 mod losses;
+mod notifications;
 mod providers;
 mod resources;
 mod scenarios;

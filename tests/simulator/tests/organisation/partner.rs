@@ -269,7 +269,8 @@ pub(crate) const FLEETS: &str = "/v2/orgs/fleets";
 pub(crate) const AGREEMENTS: &str = "/v2/orgs/share-agreements";
 pub(crate) const REQUESTS: &str = "/v2/orgs/external-tsps/integration-requests";
 pub(crate) const CONNECTIONS: &str = "/v2/integrations/connections";
-pub(crate) const PERMISSIONS: [&str; 9] = [
+pub(crate) const WEBHOOKS: &str = "/v2/notifications/webhooks";
+pub(crate) const PERMISSIONS: [&str; 13] = [
     "connection:read",
     "fleet:read",
     "invitation:create",
@@ -279,4 +280,8 @@ pub(crate) const PERMISSIONS: [&str; 9] = [
     "share-agreement:delete",
     "share-agreement:read",
     "share-agreement:update",
+    "webhook:create",
+    "webhook:delete",
+    "webhook:read",
+    "webhook:update",
 ];

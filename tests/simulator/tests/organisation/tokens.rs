@@ -7,7 +7,9 @@ use serde_json::json;
 use simulator::{CLIENT_ID, CLIENT_SECRET, TOKEN_PATH, TOKEN_PREFIX};
 use uuid::Uuid;
 
-use crate::partner::{AGREEMENTS, CONNECTIONS, FLEETS, INVITATIONS, PERMISSIONS, REQUESTS, start};
+use crate::partner::{
+    AGREEMENTS, CONNECTIONS, FLEETS, INVITATIONS, PERMISSIONS, REQUESTS, WEBHOOKS, start,
+};
 
 #[tokio::test]
 async fn client_credentials_are_exchanged_for_a_token() {
@@ -93,6 +95,8 @@ async fn each_endpoint_asks_for_its_permission() {
     let invitation = format!("{INVITATIONS}/{id}");
     let agreement = format!("{AGREEMENTS}/{id}");
     let connection = format!("{CONNECTIONS}/{id}");
+    let webhook = format!("{WEBHOOKS}/{id}");
+    let schema = "/v2/notifications/schemas/tsp.created";
     for (method, path, permission) in [
         (
             Method::POST,
@@ -157,6 +161,34 @@ async fn each_endpoint_asks_for_its_permission() {
             format!("{connection}/schedules/{id}"),
             Some("schedule:read"),
         ),
+        (Method::GET, WEBHOOKS.to_owned(), Some("webhook:read")),
+        (Method::POST, WEBHOOKS.to_owned(), Some("webhook:create")),
+        (Method::GET, webhook.clone(), Some("webhook:read")),
+        (Method::PATCH, webhook.clone(), Some("webhook:update")),
+        (
+            Method::POST,
+            format!("{webhook}/pause"),
+            Some("webhook:update"),
+        ),
+        (
+            Method::POST,
+            format!("{webhook}/activate"),
+            Some("webhook:update"),
+        ),
+        (
+            Method::POST,
+            format!("{webhook}/replay"),
+            Some("webhook:create"),
+        ),
+        (
+            Method::GET,
+            format!("{webhook}/metrics"),
+            Some("webhook:read"),
+        ),
+        (Method::GET, format!("{webhook}/logs"), Some("webhook:read")),
+        (Method::DELETE, webhook, Some("webhook:delete")),
+        (Method::GET, schema.to_owned(), None),
+        (Method::GET, format!("{schema}/versions/1.0"), None),
     ] {
         let others: Vec<_> = PERMISSIONS
             .into_iter()
