@@ -1,5 +1,6 @@
 //! The operator's command line: asks a stack why its fleets are in their states. What it changes of them, it changes through the
-//! partner API: invitations and operators' decisions. Otherwise it only makes things due to be looked at.
+//! partner API: invitations and operators' decisions. Otherwise it only makes things due to be looked at, and sends again or drops what
+//! was set aside.
 
 mod access;
 mod args;

@@ -232,11 +232,10 @@ pub(crate) fn list(listing: &Listing, now: Timestamp) -> Page {
 /// Something that was set aside, with its body.
 pub(crate) fn show(found: &SetAside, now: Timestamp) -> Page {
     let message = &found.message;
-    let event = message.event_name.as_deref().unwrap_or("-");
     let rows = [
         row(["set aside", &clock_and_distance(found.at, now)]),
         row(["kept until", &clock_and_distance(found.until, now)]),
-        row(["event", &plain(event)]),
+        row(["event", &event_of(found)]),
         row(["reason", &plain(&message.reason)]),
         row(["content", &size(found.bytes)]),
     ];
@@ -383,10 +382,7 @@ fn table(shown: &[SetAside]) -> String {
         row([
             &Id::of(it).short(),
             &clock(it.at),
-            &it.message
-                .event_name
-                .as_deref()
-                .map_or("-".to_owned(), plain),
+            &event_of(it),
             &size(it.bytes),
             &plain(&it.message.reason),
         ])
@@ -418,6 +414,13 @@ fn events(count: usize) -> String {
         1 => "1 quarantined event".to_owned(),
         _ => format!("{count} quarantined events"),
     }
+}
+
+/// A name, or a dash if it isn't known.
+fn event_of(found: &SetAside) -> String {
+    let name = found.message.event_name.as_deref();
+    name.filter(|name| !name.is_empty())
+        .map_or("-".to_owned(), plain)
 }
 
 fn size(bytes: Option<usize>) -> String {

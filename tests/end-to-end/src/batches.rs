@@ -945,7 +945,7 @@ async fn what_is_told_otherwise_and_is_damaged_or_over_long_is_quarantined() {
         good[..good.len() - 2].to_owned(),
         requested(LONGEST_TOLD),
         requested(400_000),
-        good.replacen(r#""v":2"#, r#""v":4"#, 1),
+        good.replacen(r#""v":2"#, r#""v":5"#, 1),
         good,
     ]);
     let processor = backend.function("event-processor", &[]).await;

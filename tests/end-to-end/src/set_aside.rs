@@ -256,7 +256,8 @@ async fn dead_letters_are_moved_back_as_they_are() {
             moved.push(message["Body"].as_str().unwrap().to_owned());
         }
     }
-    let mut bodies = bodies;
-    (moved.sort(), bodies.sort());
-    assert_eq!(moved, bodies);
+    moved.sort();
+    let mut sent = bodies;
+    sent.sort();
+    assert_eq!(moved, sent);
 }

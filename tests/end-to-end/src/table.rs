@@ -7,9 +7,10 @@ use fleet::{
     InvitationFact, Observation, Policy, Stage, Timestamp, Why,
 };
 use store::{
-    Commit, DueItem, HistoryEntry, Key, KeyChange, KeyRecord, Parked, StoredRecord, Table,
+    Commit, DueItem, HistoryEntry, Key, KeyChange, KeyRecord, Parked, Quarantined, SetAside,
+    StoredRecord, Table,
 };
-use time::OffsetDateTime;
+use time::{OffsetDateTime, Time};
 
 use crate::backend::Backend;
 
@@ -256,6 +257,60 @@ async fn a_record_that_fits_no_item_is_told_from_a_table_that_is_out_of_reach() 
         .await
         .unwrap_err();
     assert!(!error.is_lasting(), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_set_aside_is_removed_as_it_was_found_or_not_at_all() {
+    let backend = Backend::start().await;
+    let table = backend.table().await;
+    let quarantined = |digest: &str, body: Option<&str>| Quarantined {
+        digest: digest.to_owned(),
+        reason: "a reason".to_owned(),
+        event_name: Some("a.b".to_owned()),
+        body: body.map(str::to_owned),
+    };
+    let now = OffsetDateTime::now_utc().replace_time(Time::from_hms(12, 0, 0).unwrap());
+    let put = async |it: &Quarantined, now| table.quarantine(it, now, 30).await.unwrap();
+    put(&quarantined("ab12", Some("{}")), now).await;
+    put(&quarantined("ab34", None), now).await;
+    put(
+        &quarantined("cd56", Some("{}")),
+        now + Duration::from_secs(24 * 60 * 60),
+    )
+    .await;
+    let on = async |digest: &str| {
+        let found = table.set_aside_on(now.date(), digest).await.unwrap();
+        let found: Vec<SetAside> = found.into_iter().map(Result::unwrap).collect();
+        found
+    };
+    let all = on("").await;
+    let digests: Vec<_> = all.iter().map(|it| it.message.digest.as_str()).collect();
+    assert_eq!(digests, ["ab12", "ab34"]);
+    let sizes: Vec<_> = all.iter().map(|it| it.bytes).collect();
+    assert_eq!(sizes, [Some(2), None]);
+    assert!(all.iter().all(|it| it.message.body.is_none()));
+    assert_eq!(on("ab3").await, all[1..]);
+    assert_eq!(on("cd").await, []);
+    let still = table.set_aside_still(&all).await.unwrap();
+    assert_eq!(still.len(), 2);
+    assert_eq!(still[0].message, quarantined("ab12", Some("{}")));
+
+    // The first is set aside again, and so is another one than was found.
+    put(
+        &quarantined("ab12", Some("{}")),
+        now + Duration::from_millis(1),
+    )
+    .await;
+    let still = table.set_aside_still(&all).await.unwrap();
+    assert_eq!(still, all[1..]);
+    let remove = async |found: &SetAside| table.remove_set_aside(found).await.unwrap();
+    assert_eq!(remove(&all[0]).await, Commit::Conflict);
+    assert_eq!(remove(&all[1]).await, Commit::Written(()));
+    assert_eq!(remove(&all[1]).await, Commit::Conflict);
+    let left = on("").await;
+    assert_eq!(left.len(), 1);
+    assert_eq!(left[0].at, all[0].at.plus(1));
+    assert_eq!(remove(&left[0]).await, Commit::Written(()));
 }
 
 /// When a record is looked at next.
