@@ -36,6 +36,8 @@ impl Arguments {
             Command::Fleet(Fleet::Override(over)) => over.wrong().map(str::to_owned),
             Command::Fleet(_)
             | Command::Uninvite { .. }
+            | Command::Contract(_)
+            | Command::Doctor(_)
             | Command::Link(_)
             | Command::Policy(_)
             | Command::Reconcile(_)
@@ -82,6 +84,12 @@ pub(crate) enum Command {
     /// See to the links that fleets were given
     #[command(subcommand)]
     Link(Link),
+    /// What Catena says that it sends, held against what is read of it
+    #[command(subcommand)]
+    Contract(Contract),
+    /// Check a stack and its way to Catena and back, and say what to do about what is wrong
+    #[command(after_help = DOCTOR)]
+    Doctor(Doctor),
     /// By which rules the stack computes
     #[command(subcommand)]
     Policy(Policy),
@@ -101,6 +109,35 @@ pub(crate) enum Link {
         #[arg(value_name = "REF", value_parser = parse_fleet)]
         fleet: FleetRef,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Contract {
+    /// Compare Catena's schemas of events with what this version reads of them
+    #[command(after_help = CONTRACT_CHECK)]
+    Check(ContractCheck),
+}
+
+/// Which schemas are compared.
+#[derive(Debug, Args)]
+pub(crate) struct ContractCheck {
+    /// Only this event, such as invitation.created; may be repeated
+    #[arg(long = "event", value_name = "NAME")]
+    pub(crate) events: Vec<String>,
+    /// What an earlier check printed with --json: versions that are new since then are told
+    #[arg(long, value_name = "FILE")]
+    pub(crate) since: Option<PathBuf>,
+}
+
+/// How thorough and how strict.
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    /// Send no signed delivery of our own to the webhook's URL
+    #[arg(long)]
+    pub(crate) no_probe: bool,
+    /// Warnings count as failures
+    #[arg(long)]
+    pub(crate) strict: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -308,6 +345,22 @@ const POLICY: &str = "\
 Example: `kingpin policy show --stack kingpin` lists each setting by its name in the template and in JSON, with its value and what
 it means. `--json` prints the policy as the functions are given it.";
 
+const CONTRACT_CHECK: &str = "\
+Example: `kingpin contract check --event invitation.created` tells what of that event's schema at Catena isn't read here, and what is
+read and isn't in it. Without --event it is all events that Kingpin subscribes to.
+
+`kingpin contract check --json > known.json`, and later `kingpin contract check --since known.json`: which schemas have a new version.
+
+Breaking: events may go into quarantine by it. Degrading: something isn't learned any more. Exit codes: 0 nothing breaks, 1 something
+does or can't be read, 2 wrong usage.";
+
+const DOCTOR: &str = "\
+Example: `kingpin doctor --stack kingpin` checks the stack's outputs, Catena's credentials and what they allow, clocks, the signing keys,
+the webhook's URL by a signed delivery that changes nothing, subscriptions, queues and what waits.
+
+Dead letters are looked at, and stay where they are. Exit codes: 0 nothing fails (with --strict: and nothing is warned of), 1 something
+does, 2 wrong usage.";
+
 const RECHECK: &str = "\
 Example: `kingpin fleet recheck FLEET-42` makes FLEET-42 due at once, and has the reconciler look at it within seconds. Nothing but
 what Catena answers changes its record.";
@@ -328,6 +381,9 @@ They need cloudformation:DescribeStacks, and
   for `invite`, `uninvite`, `link rotate`, `fleet access` and `fleet override`: execute-api:Invoke on those routes of the
   partner API;
   for `policy show`: nothing else;
+  for `contract check`: secretsmanager:GetSecretValue on Catena's credentials;
+  for `doctor`: those of `status`, secretsmanager:GetSecretValue on Catena's credentials and the signing keys, and sqs:ReceiveMessage
+  on the three queues of dead letters; what it may not see it says;
   for the others: dynamodb:BatchGetItem and dynamodb:Query on the table and its indexes; for `status` also dynamodb:GetItem and
   sqs:GetQueueAttributes; for `reconcile` and `fleet recheck` dynamodb:GetItem and (but for --dry-run) dynamodb:UpdateItem; and
   for `fleet recheck` sqs:SendMessage on the tasks queue.

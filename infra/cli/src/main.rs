@@ -5,6 +5,8 @@ mod access;
 mod args;
 mod catena;
 mod comparison;
+mod contract;
+mod doctor;
 mod explain;
 #[cfg(test)]
 mod goldens;
@@ -15,6 +17,7 @@ mod list;
 mod partner;
 mod past;
 mod policy;
+mod probe;
 mod problem;
 mod readable;
 mod recheck;
@@ -22,6 +25,7 @@ mod reconcile;
 mod show;
 mod source;
 mod status;
+mod trouble;
 mod when;
 mod words;
 
@@ -39,7 +43,7 @@ use store::{DueItem, Key, StoredRecord};
 use time::{Duration, OffsetDateTime};
 
 use crate::{
-    args::{Arguments, Command, Fleet, Link, Policy},
+    args::{Arguments, Command, Contract, Fleet, Link, Policy},
     comparison::Seen,
     explain::Question,
     list::{Filter, Listing, Row},
@@ -70,12 +74,18 @@ async fn main() -> ExitCode {
     };
     // Whoever reads it may have seen enough (`| head`).
     let _ = std::io::stdout().write_all(text.as_bytes());
-    ExitCode::SUCCESS
+    match page.failed {
+        true => ExitCode::FAILURE,
+        false => ExitCode::SUCCESS,
+    }
 }
 
 async fn page(arguments: &Arguments) -> Result<Page> {
-    let found = &Found::find(&arguments.place).await?;
     let clock = OffsetDateTime::now_utc();
+    if let Command::Doctor(wanted) = &arguments.command {
+        return Ok(doctor::examine(&arguments.place, wanted, clock).await);
+    }
+    let found = &Found::find(&arguments.place).await?;
     let now = when::timestamp(clock);
     Ok(match &arguments.command {
         Command::Invite(invite) => {
@@ -95,6 +105,8 @@ async fn page(arguments: &Arguments) -> Result<Page> {
         Command::Fleet(Fleet::Override(over)) => {
             access::page(answer(found, &access::decision(over, now), clock).await?)
         }
+        Command::Contract(Contract::Check(wanted)) => contract::check(found, wanted, now).await?,
+        Command::Doctor(wanted) => doctor::examine(&arguments.place, wanted, clock).await,
         Command::Policy(Policy::Show) => policy::page(&found.policy()?, &found.place),
         Command::Reconcile(wanted) if wanted.dry_run => {
             let plan = plan(&Source::of(found)?, wanted.limit.get(), clock).await?;
@@ -213,6 +225,28 @@ async fn look_around(source: &Source, clock: OffsetDateTime) -> Result<Status> {
         *stages.entry(row.stage).or_default() += 1;
     }
 
+    let (parked, due) = waiting(source, clock).await?;
+    let days = quarantined(source, clock).await?;
+    let queues = source.queues().await?;
+    let shared = source.table.shared().await;
+    let shared = shared.map_err(|error| source.table_failed("read how lists compare in", error))?;
+    Ok(Status {
+        place: source.place.clone(),
+        stages,
+        unreadable: listing.unreadable.len(),
+        parked,
+        due,
+        quarantined_today: days.first().copied().unwrap_or_default(),
+        quarantined: days.iter().sum(),
+        queues,
+        not_before: shared.not_before,
+        comparison: shared.comparison.as_deref().map(Seen::read),
+    })
+}
+
+/// What is parked, and the fleets that are due.
+async fn waiting(source: &Source, clock: OffsetDateTime) -> Result<(Waiting, Waiting)> {
+    let now = when::timestamp(clock);
     let due = source.table.due(clock + PARKED_WITHIN, usize::MAX).await;
     let due = due.map_err(|error| source.table_failed("look for what is due in", error))?;
     let (mut keys, mut fleets) = (BTreeSet::new(), Vec::new());
@@ -226,29 +260,18 @@ async fn look_around(source: &Source, clock: OffsetDateTime) -> Result<Status> {
         }
     }
     let parked = parked_since(source, keys).await?;
+    Ok((Waiting::of(parked), Waiting::of(fleets)))
+}
 
+/// How much was quarantined on each of the last days, today first.
+async fn quarantined(source: &Source, clock: OffsetDateTime) -> Result<Vec<u64>> {
     let days =
         (0..status::DAYS).map(|ago| source.table.quarantined_on(clock - Duration::days(ago)));
-    let days: Vec<u64> = stream::iter(days)
+    stream::iter(days)
         .buffered(CONCURRENCY)
         .try_collect()
         .await
-        .map_err(|error| source.table_failed("count what is quarantined in", error))?;
-    let queues = source.queues().await?;
-    let shared = source.table.shared().await;
-    let shared = shared.map_err(|error| source.table_failed("read how lists compare in", error))?;
-    Ok(Status {
-        place: source.place.clone(),
-        stages,
-        unreadable: listing.unreadable.len(),
-        parked: Waiting::of(parked),
-        due: Waiting::of(fleets),
-        quarantined_today: days.first().copied().unwrap_or_default(),
-        quarantined: days.iter().sum(),
-        queues,
-        not_before: shared.not_before,
-        comparison: shared.comparison.as_deref().map(Seen::read),
-    })
+        .map_err(|error| source.table_failed("count what is quarantined in", error))
 }
 
 /// What the next sweep finds, the first of it as it would be worked off.
