@@ -11,7 +11,9 @@ use clap::{
 use fleet::{FleetRef, Stage};
 
 use crate::{
-    dlq, quarantine, subscription,
+    dlq, quarantine,
+    setup::Setup,
+    subscription,
     when::{Moment, Span, parse_moment, parse_span},
 };
 
@@ -40,8 +42,11 @@ impl Arguments {
             Command::Quarantine(verb) => verb.wrong().map(str::to_owned),
             Command::Dlq(verb) => verb.wrong().map(str::to_owned),
             Command::Fleet(_)
+            | Command::Setup(_)
             | Command::Subscription(_)
             | Command::Uninvite { .. }
+            | Command::Contract(_)
+            | Command::Doctor(_)
             | Command::Link(_)
             | Command::Policy(_)
             | Command::Reconcile(_)
@@ -88,12 +93,21 @@ pub(crate) enum Command {
     /// See to the links that fleets were given
     #[command(subcommand)]
     Link(Link),
+    /// What Catena says that it sends, held against what is read of it
+    #[command(subcommand)]
+    Contract(Contract),
+    /// Check a stack and its way to Catena and back, and say what to do about what is wrong
+    #[command(after_help = DOCTOR)]
+    Doctor(Doctor),
     /// By which rules the stack computes
     #[command(subcommand)]
     Policy(Policy),
     /// Compare all of Catena's lists with the stack's records, from the next sweep on
     #[command(after_help = RECONCILE)]
     Reconcile(Reconcile),
+    /// From a fresh deployment to the first invited fleet: credentials, subscriptions, a signed probe, an invitation
+    #[command(after_help = SETUP)]
+    Setup(Setup),
     /// Webhook subscriptions at Catena: which there should be, how they do, and their key
     #[command(subcommand)]
     Subscription(subscription::Verb),
@@ -116,6 +130,35 @@ pub(crate) enum Link {
         #[arg(value_name = "REF", value_parser = parse_fleet)]
         fleet: FleetRef,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Contract {
+    /// Compare Catena's schemas of events with what this version reads of them
+    #[command(after_help = CONTRACT_CHECK)]
+    Check(ContractCheck),
+}
+
+/// Which schemas are compared.
+#[derive(Debug, Args)]
+pub(crate) struct ContractCheck {
+    /// Only this event, such as invitation.created; may be repeated
+    #[arg(long = "event", value_name = "NAME")]
+    pub(crate) events: Vec<String>,
+    /// What an earlier check printed with --json: versions that are new since then are told
+    #[arg(long, value_name = "FILE")]
+    pub(crate) since: Option<PathBuf>,
+}
+
+/// How thorough and how strict.
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    /// Send no signed delivery of our own to the webhook's URL
+    #[arg(long)]
+    pub(crate) no_probe: bool,
+    /// Warnings count as failures
+    #[arg(long)]
+    pub(crate) strict: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -220,6 +263,23 @@ pub(crate) struct Invite {
 }
 
 impl Invite {
+    /// Asks for what the stack asks every fleet for.
+    pub(crate) fn of(fleet: FleetRef, name: Option<String>) -> Self {
+        Self {
+            fleet,
+            name,
+            email: None,
+            regulatory_id: None,
+            regulatory_id_type: None,
+            phone: None,
+            website: None,
+            country: None,
+            permissions: Vec::new(),
+            providers: Vec::new(),
+            reopen: false,
+        }
+    }
+
     fn wrong(&self) -> Option<String> {
         let mut seen = BTreeSet::new();
         let twice = self
@@ -287,7 +347,7 @@ pub(crate) struct List {
     pub(crate) limit: NonZeroUsize,
 }
 
-fn parse_fleet(text: &str) -> Result<FleetRef, String> {
+pub(crate) fn parse_fleet(text: &str) -> Result<FleetRef, String> {
     let most = FleetRef::LONGEST;
     FleetRef::parse(text).ok_or_else(|| {
         format!("a fleet's reference has 1 to {most} bytes and no control characters")
@@ -319,9 +379,31 @@ const ROTATE: &str = "\
 Example: `kingpin link rotate FLEET-42` prints FLEET-42's new link, to be given to it. Its invitation stays as it is, and
 Catena isn't asked. Whoever opens the old link is told whom to ask for another one.";
 
+const SETUP: &str = "\
+Example: `kingpin setup --credentials catena.json --invite FLEET-42 --name \"Acme Trucking\"` puts Catena's credentials into the stack's
+secret, tries them, makes the webhook subscriptions with the stack's signing key, sends one signed delivery to the stack's own webhook, and
+invites FLEET-42. It asks nothing, and may be run again at any time: what is done stays done. Exit code 1 says that a step failed, and the
+last line which.";
+
 const POLICY: &str = "\
 Example: `kingpin policy show --stack kingpin` lists each setting by its name in the template and in JSON, with its value and what
 it means. `--json` prints the policy as the functions are given it.";
+
+const CONTRACT_CHECK: &str = "\
+Example: `kingpin contract check --event invitation.created` tells what of that event's schema at Catena isn't read here, and what is
+read and isn't in it. Without --event it is all events that Kingpin subscribes to.
+
+`kingpin contract check --json > known.json`, and later `kingpin contract check --since known.json`: which schemas have a new version.
+
+Breaking: events may go into quarantine by it. Degrading: something isn't learned any more. Exit codes: 0 nothing breaks, 1 something
+does or can't be read, 2 wrong usage.";
+
+const DOCTOR: &str = "\
+Example: `kingpin doctor --stack kingpin` checks the stack's outputs, Catena's credentials and what they allow, clocks, the signing keys,
+the webhook's URL by a signed delivery that changes nothing, subscriptions, queues and what waits.
+
+Dead letters are looked at, and stay where they are. Exit codes: 0 nothing fails (with --strict: and nothing is warned of), 1 something
+does, 2 wrong usage.";
 
 const RECHECK: &str = "\
 Example: `kingpin fleet recheck FLEET-42` makes FLEET-42 due at once, and has the reconciler look at it within seconds. Nothing but
@@ -343,6 +425,9 @@ They need cloudformation:DescribeStacks, and
   for `invite`, `uninvite`, `link rotate`, `fleet access` and `fleet override`: execute-api:Invoke on those routes of the
   partner API;
   for `policy show`: nothing else;
+  for `contract check`: secretsmanager:GetSecretValue on Catena's credentials;
+  for `doctor`: those of `status`, secretsmanager:GetSecretValue on Catena's credentials and the signing keys, and sqs:ReceiveMessage
+  on the three queues of dead letters; what it may not see it says;
   for the others: dynamodb:BatchGetItem and dynamodb:Query on the table and its indexes; for `status` also dynamodb:GetItem and
   sqs:GetQueueAttributes; for `reconcile` and `fleet recheck` dynamodb:GetItem and (but for --dry-run) dynamodb:UpdateItem; and
   for `fleet recheck` sqs:SendMessage on the tasks queue;

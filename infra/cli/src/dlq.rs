@@ -14,7 +14,6 @@ use serde_json::{Value, json};
 
 use crate::{
     confirm::{can_be_asked, confirmed},
-    done::Done,
     pace::{Pace, Progress},
     readable::{Page, columns, indented, plain, row, wrapped},
     source::{DeadLetterQueue, Source},
@@ -193,11 +192,11 @@ fn about(queue: Queue, body: &str) -> (Option<String>, Option<String>) {
     }
 }
 
-pub(crate) async fn done(verb: &Verb, source: &Source, now: Timestamp) -> Result<Done> {
+pub(crate) async fn page(verb: &Verb, source: &Source, now: Timestamp) -> Result<Page> {
     match verb {
         Verb::List { queue, limit } => {
             let looked = look(source, *queue, limit.get()).await?;
-            Ok(list(&looked, now).into())
+            Ok(list(&looked, now))
         }
         Verb::Redrive {
             limit,
@@ -206,7 +205,7 @@ pub(crate) async fn done(verb: &Verb, source: &Source, now: Timestamp) -> Result
         } => {
             let looked = look(source, Queue::Events, LOOKED_AT).await?;
             let limit = limit.map(NonZeroUsize::get);
-            Ok(dry_run(&looked, limit, now).into())
+            Ok(dry_run(&looked, limit, now))
         }
         Verb::Redrive {
             limit,
@@ -260,7 +259,7 @@ async fn redrive(
     mut pace: Pace,
     yes: bool,
     now: Timestamp,
-) -> Result<Done> {
+) -> Result<Page> {
     can_be_asked(yes)?;
     let from = source.dead_letters(Queue::Events)?;
     let depth = source.depth(&from.url).await?;
@@ -286,10 +285,8 @@ async fn redrive(
         }
     }
     drop(progress);
-    Ok(Done {
-        is_complete: moved.left.is_empty() && moved.stopped.is_none(),
-        page: redriven(&moved, &depth, &source.place, now),
-    })
+    Ok(redriven(&moved, &depth, &source.place, now)
+        .failed_unless(moved.left.is_empty() && moved.stopped.is_none()))
 }
 
 /// Sends some, and then removes them: a crash in between leaves them in both places, which does no harm. Says whether there may be
@@ -360,10 +357,7 @@ pub(crate) fn list(looked: &Looked, now: Timestamp) -> Page {
     if *hidden {
         text += &wrapped("", 0, HIDDEN);
     }
-    Page {
-        text,
-        json: json_of(looked, now),
-    }
+    Page::new(text, json_of(looked, now))
 }
 
 /// What would be moved back.
@@ -390,7 +384,7 @@ pub(crate) fn dry_run(looked: &Looked, limit: Option<usize>, now: Timestamp) -> 
     json["dry_run"] = json!(true);
     json["would_be"] = json!(about);
     json["moved"] = json!(0);
-    Page { text, json }
+    Page::new(text, json)
 }
 
 /// What was moved back.
@@ -439,7 +433,7 @@ pub(crate) fn redriven(moved: &Moved, before: &Depth, place: &str, now: Timestam
         "left": left,
         "stopped": stopped,
     });
-    Page { text, json }
+    Page::new(text, json)
 }
 
 fn counted(queue: Queue, depth: &Depth, place: &str) -> String {

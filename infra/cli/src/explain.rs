@@ -66,7 +66,7 @@ pub(crate) fn page(question: Question<'_>) -> Page {
     };
     let text = answer.text();
     let json = answer.json();
-    Page { text, json }
+    Page::new(text, json)
 }
 
 /// When an answer is about, seen from now.

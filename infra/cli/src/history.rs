@@ -67,7 +67,7 @@ pub(crate) fn page(
     if history.is_empty() {
         text += "\nNothing is kept: a history ends after a while, the record stays.\n";
     }
-    Page { text, json }
+    Page::new(text, json)
 }
 
 /// What an operator decided, as a sentence.

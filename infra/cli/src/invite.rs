@@ -37,10 +37,8 @@ pub(crate) fn page(answer: Value, now: Timestamp) -> Page {
 /// That an invitation was taken back, of which the API says no more.
 pub(crate) fn withdrawn(fleet: &FleetRef, answer: Value) -> Page {
     let fleet = plain(fleet.as_str());
-    Page {
-        text: format!("The invitation of {fleet} is taken back, and its link leads nowhere.\n"),
-        json: answer,
-    }
+    let text = format!("The invitation of {fleet} is taken back, and its link leads nowhere.\n");
+    Page::new(text, answer)
 }
 
 fn text(invitation: &Invitation, now: Timestamp) -> String {

@@ -148,7 +148,7 @@ pub(crate) fn page(listing: &Listing, filter: &Filter, now: Timestamp) -> Page {
         "fleets": fleets,
         "unreadable": unreadable.collect::<Vec<_>>(),
     });
-    Page { text, json }
+    Page::new(text, json)
 }
 
 fn admission(admission: Admission, now: Timestamp) -> String {

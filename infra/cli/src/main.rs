@@ -7,8 +7,9 @@ mod args;
 mod catena;
 mod comparison;
 mod confirm;
+mod contract;
 mod dlq;
-mod done;
+mod doctor;
 mod explain;
 #[cfg(test)]
 mod goldens;
@@ -20,12 +21,14 @@ mod pace;
 mod partner;
 mod past;
 mod policy;
+mod probe;
 mod problem;
 mod quarantine;
 mod readable;
 mod recheck;
 mod reconcile;
 mod set_aside;
+mod setup;
 mod show;
 mod source;
 mod status;
@@ -48,9 +51,8 @@ use store::{DueItem, Key, StoredRecord};
 use time::{Duration, OffsetDateTime};
 
 use crate::{
-    args::{Arguments, Command, Fleet, Link, Policy},
+    args::{Arguments, Command, Contract, Fleet, Link, Policy},
     comparison::Seen,
-    done::Done,
     explain::Question,
     list::{Filter, Listing, Row},
     partner::{Call, Partner},
@@ -63,8 +65,8 @@ use crate::{
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let arguments = Arguments::read(std::env::args_os()).unwrap_or_else(|error| error.exit());
-    let Done { page, is_complete } = match done(&arguments).await {
-        Ok(done) => done,
+    let page = match page(&arguments).await {
+        Ok(page) => page,
         Err(error) => {
             #[expect(clippy::print_stderr, reason = "it talks to a terminal")]
             {
@@ -80,22 +82,24 @@ async fn main() -> ExitCode {
     };
     // Whoever reads it may have seen enough (`| head`).
     let _ = std::io::stdout().write_all(text.as_bytes());
-    match is_complete {
-        true => ExitCode::SUCCESS,
-        false => ExitCode::FAILURE,
+    match page.failed {
+        true => ExitCode::FAILURE,
+        false => ExitCode::SUCCESS,
     }
 }
 
-async fn done(arguments: &Arguments) -> Result<Done> {
-    let found = &Found::find(&arguments.place).await?;
+async fn page(arguments: &Arguments) -> Result<Page> {
     let clock = OffsetDateTime::now_utc();
+    if let Command::Doctor(wanted) = &arguments.command {
+        return Ok(doctor::examine(&arguments.place, wanted, clock).await);
+    }
+    let found = &Found::find(&arguments.place).await?;
     let now = when::timestamp(clock);
-    let page = match &arguments.command {
-        Command::Quarantine(verb) => {
-            return quarantine::done(verb, &Source::of(found)?, clock).await;
-        }
-        Command::Subscription(verb) => return subscription::done(verb, found, now).await,
-        Command::Dlq(verb) => return dlq::done(verb, &Source::of(found)?, now).await,
+    Ok(match &arguments.command {
+        Command::Quarantine(verb) => quarantine::page(verb, &Source::of(found)?, clock).await?,
+        Command::Setup(wanted) => setup::page(wanted, found, clock).await?,
+        Command::Subscription(verb) => subscription::page(verb, found, now).await?,
+        Command::Dlq(verb) => dlq::page(verb, &Source::of(found)?, now).await?,
         Command::Invite(invite) => {
             let request = invite::request(invite);
             let call = Call::invite(&invite.fleet, &request, invite.reopen);
@@ -113,6 +117,8 @@ async fn done(arguments: &Arguments) -> Result<Done> {
         Command::Fleet(Fleet::Override(over)) => {
             access::page(answer(found, &access::decision(over, now), clock).await?)
         }
+        Command::Contract(Contract::Check(wanted)) => contract::check(found, wanted, now).await?,
+        Command::Doctor(wanted) => doctor::examine(&arguments.place, wanted, clock).await,
         Command::Policy(Policy::Show) => policy::page(&found.policy()?, &found.place),
         Command::Reconcile(wanted) if wanted.dry_run => {
             let plan = plan(&Source::of(found)?, wanted.limit.get(), clock).await?;
@@ -157,8 +163,7 @@ async fn done(arguments: &Arguments) -> Result<Done> {
             let record = &record(source, fleet).await?.record;
             history::page(fleet, record, &source.history(fleet).await?, now)
         }
-    };
-    Ok(page.into())
+    })
 }
 
 /// What the partner API answers; the table isn't touched.
@@ -232,6 +237,28 @@ async fn look_around(source: &Source, clock: OffsetDateTime) -> Result<Status> {
         *stages.entry(row.stage).or_default() += 1;
     }
 
+    let (parked, due) = waiting(source, clock).await?;
+    let days = quarantined(source, clock).await?;
+    let queues = source.queues().await?;
+    let shared = source.table.shared().await;
+    let shared = shared.map_err(|error| source.table_failed("read how lists compare in", error))?;
+    Ok(Status {
+        place: source.place.clone(),
+        stages,
+        unreadable: listing.unreadable.len(),
+        parked,
+        due,
+        quarantined_today: days.first().copied().unwrap_or_default(),
+        quarantined: days.iter().sum(),
+        queues,
+        not_before: shared.not_before,
+        comparison: shared.comparison.as_deref().map(Seen::read),
+    })
+}
+
+/// What is parked, and the fleets that are due.
+async fn waiting(source: &Source, clock: OffsetDateTime) -> Result<(Waiting, Waiting)> {
+    let now = when::timestamp(clock);
     let due = source.table.due(clock + PARKED_WITHIN, usize::MAX).await;
     let due = due.map_err(|error| source.table_failed("look for what is due in", error))?;
     let (mut keys, mut fleets) = (BTreeSet::new(), Vec::new());
@@ -245,29 +272,18 @@ async fn look_around(source: &Source, clock: OffsetDateTime) -> Result<Status> {
         }
     }
     let parked = parked_since(source, keys).await?;
+    Ok((Waiting::of(parked), Waiting::of(fleets)))
+}
 
+/// How much was quarantined on each of the last days, today first.
+async fn quarantined(source: &Source, clock: OffsetDateTime) -> Result<Vec<u64>> {
     let days =
         (0..status::DAYS).map(|ago| source.table.quarantined_on(clock - Duration::days(ago)));
-    let days: Vec<u64> = stream::iter(days)
+    stream::iter(days)
         .buffered(CONCURRENCY)
         .try_collect()
         .await
-        .map_err(|error| source.table_failed("count what is quarantined in", error))?;
-    let queues = source.queues().await?;
-    let shared = source.table.shared().await;
-    let shared = shared.map_err(|error| source.table_failed("read how lists compare in", error))?;
-    Ok(Status {
-        place: source.place.clone(),
-        stages,
-        unreadable: listing.unreadable.len(),
-        parked: Waiting::of(parked),
-        due: Waiting::of(fleets),
-        quarantined_today: days.first().copied().unwrap_or_default(),
-        quarantined: days.iter().sum(),
-        queues,
-        not_before: shared.not_before,
-        comparison: shared.comparison.as_deref().map(Seen::read),
-    })
+        .map_err(|error| source.table_failed("count what is quarantined in", error))
 }
 
 /// What the next sweep finds, the first of it as it would be worked off.

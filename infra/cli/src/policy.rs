@@ -23,7 +23,7 @@ pub(crate) fn page(policy: &Policy, place: &str) -> Page {
         plain(place),
         columns(&rows)
     );
-    Page { text, json }
+    Page::new(text, json)
 }
 
 fn word(value: &Value) -> String {

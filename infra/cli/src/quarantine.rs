@@ -12,8 +12,8 @@ use time::{Date, Duration, OffsetDateTime};
 
 use crate::{
     confirm::{can_be_asked, confirmed},
-    done::Done,
     pace::{Pace, Progress},
+    readable::Page,
     set_aside::{self, Change, Id, Kept, Left, Listing, Outcome},
     source::Source,
     when::{Span, parse_day, parse_span, timestamp},
@@ -143,21 +143,21 @@ impl Filter {
     }
 }
 
-pub(crate) async fn done(verb: &Verb, source: &Source, clock: OffsetDateTime) -> Result<Done> {
+pub(crate) async fn page(verb: &Verb, source: &Source, clock: OffsetDateTime) -> Result<Page> {
     let now = timestamp(clock);
     Ok(match verb {
         Verb::List { filter } => {
             let mut listing = find(source, filter, clock).await?;
             let limit = filter.limit.map_or(LISTED, NonZeroUsize::get);
             listing.cut(limit);
-            set_aside::list(&listing, now).into()
+            set_aside::list(&listing, now)
         }
         Verb::Show { id } => {
             let found = [one(source, id).await?];
             let still = source.table.set_aside_still(&found).await;
             let still = still.map_err(|error| failed(source, error))?;
             let shown = still.first().ok_or_else(|| gone(id, &source.place))?;
-            set_aside::show(shown, now).into()
+            set_aside::show(shown, now)
         }
         Verb::Release {
             selection,
@@ -184,14 +184,14 @@ async fn change(
     change: Change,
     mut pace: Pace,
     clock: OffsetDateTime,
-) -> Result<Done> {
+) -> Result<Page> {
     let now = timestamp(clock);
     if !selection.dry_run {
         can_be_asked(selection.yes)?;
     }
     let listing = selected(source, selection, clock).await?;
     if selection.dry_run {
-        return Ok(set_aside::dry_run(&listing, change, &source.place, now).into());
+        return Ok(set_aside::dry_run(&listing, change, &source.place, now));
     }
     let (wanted, left) = listing.split(change);
     if !wanted.is_empty() {
@@ -218,10 +218,8 @@ async fn change(
         progress.tell(outcome.done + outcome.gone + outcome.left.len());
     }
     drop(progress);
-    Ok(Done {
-        is_complete: outcome.is_complete(),
-        page: set_aside::changed(&outcome, change, &source.place, now),
-    })
+    Ok(set_aside::changed(&outcome, change, &source.place, now)
+        .failed_unless(outcome.is_complete()))
 }
 
 /// Sends some again, and then removes what was sent. A crash in between leaves it in both places, which does no harm: it is the same

@@ -9,6 +9,27 @@ use serde_json::Value;
 pub(crate) struct Page {
     pub(crate) text: String,
     pub(crate) json: Value,
+    /// It was found that something is wrong: the exit code says so.
+    pub(crate) failed: bool,
+}
+
+impl Page {
+    /// A page of a command that did what it was asked.
+    pub(crate) fn new(text: String, json: Value) -> Self {
+        Self {
+            text,
+            json,
+            failed: false,
+        }
+    }
+
+    /// The same of a command that left something undone, unless it is complete.
+    pub(crate) fn failed_unless(self, complete: bool) -> Self {
+        Self {
+            failed: !complete,
+            ..self
+        }
+    }
 }
 
 /// What the partner API answered, put into words by `text`. An answer of another form than this version's isn't lost: it is
@@ -23,7 +44,7 @@ pub(crate) fn read_or_shown<T: DeserializeOwned>(
             "Done. The partner API answers in another form than this version of `kingpin` knows:\n{answer:#}\n"
         ),
     };
-    Page { text, json: answer }
+    Page::new(text, answer)
 }
 
 /// What provisional access was granted for: a request's id, or a claim under an invitation's hash.

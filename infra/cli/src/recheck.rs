@@ -74,7 +74,7 @@ pub(crate) fn page(
         "queued": *soon == Soon::Queued,
         "left_alone_until": not_before.map(rfc3339),
     });
-    Page { text, json }
+    Page::new(text, json)
 }
 
 /// What Catena is asked for once the fleet is due for all: what else it waits for is asked in the same go.

@@ -97,7 +97,7 @@ pub(crate) fn page(begun: &Begun, place: &str, now: Timestamp) -> Page {
         "running": begun.running.as_ref().map(Seen::json),
         "left_alone_until": begun.not_before.map(rfc3339),
     });
-    Page { text, json }
+    Page::new(text, json)
 }
 
 /// What is due now.
@@ -331,7 +331,7 @@ pub(crate) fn dry_run(plan: &Plan, now: Timestamp) -> Page {
         "next_comparison": plan.next_comparison.map(rfc3339),
         "totals": { "fleets": plan.all_fleets, "parked_keys": plan.all_keys, "calls_of_shown_fleets": calls },
     });
-    Page { text, json }
+    Page::new(text, json)
 }
 
 fn left_alone(until: &str) -> String {

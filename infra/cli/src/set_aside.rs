@@ -226,7 +226,7 @@ pub(crate) fn list(listing: &Listing, now: Timestamp) -> Page {
         "reasons": listing.reasons,
         "unreadable": listing.unreadable,
     });
-    Page { text, json }
+    Page::new(text, json)
 }
 
 /// Something that was set aside, with its body.
@@ -264,7 +264,7 @@ pub(crate) fn show(found: &SetAside, now: Timestamp) -> Page {
     let mut json = json_of(found);
     json["as_of"] = rfc3339(now);
     json["body"] = json!(body);
-    Page { text, json }
+    Page::new(text, json)
 }
 
 /// What would be done.
@@ -300,7 +300,7 @@ pub(crate) fn dry_run(listing: &Listing, change: Change, place: &str, now: Times
         "events": shown.iter().map(json_of).collect::<Vec<_>>(),
         "unreadable": listing.unreadable,
     });
-    Page { text, json }
+    Page::new(text, json)
 }
 
 /// What was done.
@@ -373,7 +373,7 @@ pub(crate) fn changed(outcome: &Outcome, change: Change, place: &str, now: Times
         "unreadable": unreadable,
         "stopped": stopped,
     });
-    Page { text, json }
+    Page::new(text, json)
 }
 
 fn table(shown: &[SetAside]) -> String {

@@ -15,7 +15,7 @@ pub(crate) fn page(stored: &StoredRecord, policy: &Policy, now: Timestamp) -> Pa
     let standing = stored.record.standing(policy, now);
     let text = text(stored, &standing, now);
     let json = json(stored, &standing, now);
-    Page { text, json }
+    Page::new(text, json)
 }
 
 /// What every command says of a fleet in JSON. `now` is the moment that it is about.

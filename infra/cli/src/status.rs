@@ -195,5 +195,5 @@ pub(crate) fn page(status: &Status, now: Timestamp) -> Page {
         "catena": { "left_alone_until": not_before.map(rfc3339) },
         "comparison": status.comparison.as_ref().map(Seen::json),
     });
-    Page { text, json }
+    Page::new(text, json)
 }

@@ -17,20 +17,19 @@ use clap::Subcommand;
 use fleet::Timestamp;
 use subscriptions::Step;
 
-pub(crate) use self::{
-    apply::Applied,
-    desk::{Desk, Seen},
-    page::step_words,
-};
 use self::{
     apply::made_at,
     desk::failed,
     page::{Row, Status},
     rotate::{Proof, Wanted},
 };
+pub(crate) use self::{
+    desk::Desk,
+    page::{note_words, step_words},
+};
 use crate::{
     confirm::{can_be_asked, confirmed},
-    done::Done,
+    readable::Page,
     source::{Found, Source},
     when::{Span, parse_span},
 };
@@ -95,22 +94,22 @@ pub(crate) enum Verb {
     },
 }
 
-pub(crate) async fn done(verb: &Verb, found: &Found, now: Timestamp) -> Result<Done> {
+pub(crate) async fn page(verb: &Verb, found: &Found, now: Timestamp) -> Result<Page> {
     let source = &Source::of(found)?;
     let mut desk = Desk::open(found, source).await?;
     match verb {
         Verb::Plan => {
             let (seen, keyring) = (desk.list().await?, desk.keyring().await?);
             let plan = desk.plan(&seen, &keyring, &BTreeSet::new());
-            Ok(page::plan(&plan, &source.place).into())
+            Ok(page::plan(&plan, &source.place))
         }
         Verb::Apply => {
             let applied = desk.apply(progress).await?;
             let is_complete = applied.is_complete();
             let page = page::applied(&applied, &source.place);
-            Ok(Done { page, is_complete })
+            Ok(page.failed_unless(is_complete))
         }
-        Verb::Status => Ok(page::status(&status(&desk).await?, now).into()),
+        Verb::Status => Ok(page::status(&status(&desk).await?, now)),
         Verb::Rotate {
             wait: Span(millis),
             even_if_silent,
@@ -122,7 +121,7 @@ pub(crate) async fn done(verb: &Verb, found: &Found, now: Timestamp) -> Result<D
             let rotated = desk.rotate(wanted, progress, waiting).await?;
             let is_complete = rotated.is_complete();
             let page = page::rotated(&rotated, &desk.ledger, &source.place);
-            Ok(Done { page, is_complete })
+            Ok(page.failed_unless(is_complete))
         }
         Verb::Replay { ids, dry_run } => replay(&desk, ids, *dry_run).await,
         Verb::Adopt { id, yes } => adopt(&mut desk, id, *yes).await,
@@ -172,7 +171,7 @@ async fn status(desk: &Desk<'_>) -> Result<Status> {
     })
 }
 
-async fn replay(desk: &Desk<'_>, ids: &[String], dry_run: bool) -> Result<Done> {
+async fn replay(desk: &Desk<'_>, ids: &[String], dry_run: bool) -> Result<Page> {
     let wanted: Vec<String> = match ids {
         [] => desk.ledger.ours.keys().cloned().collect(),
         some => some.to_vec(),
@@ -195,10 +194,10 @@ async fn replay(desk: &Desk<'_>, ids: &[String], dry_run: bool) -> Result<Done> 
             replayed.insert(id, waiting);
         }
     }
-    Ok(page::replayed(&replayed, &desk.ledger, dry_run).into())
+    Ok(page::replayed(&replayed, &desk.ledger, dry_run))
 }
 
-async fn adopt(desk: &mut Desk<'_>, id: &str, yes: bool) -> Result<Done> {
+async fn adopt(desk: &mut Desk<'_>, id: &str, yes: bool) -> Result<Page> {
     let seen = desk.list().await?;
     let Some(found) = seen.all.iter().find(|it| it.id == id) else {
         bail!(
@@ -224,10 +223,10 @@ async fn adopt(desk: &mut Desk<'_>, id: &str, yes: bool) -> Result<Done> {
     let applied = desk.apply(progress).await?;
     let is_complete = applied.is_complete();
     let page = page::applied(&applied, &desk.source.place);
-    Ok(Done { page, is_complete })
+    Ok(page.failed_unless(is_complete))
 }
 
-async fn delete(desk: &mut Desk<'_>, ids: &BTreeSet<String>, yes: bool) -> Result<Done> {
+async fn delete(desk: &mut Desk<'_>, ids: &BTreeSet<String>, yes: bool) -> Result<Page> {
     let seen = desk.list().await?;
     let unknown = ids.iter().find(|id| {
         let listed = seen.all.iter().any(|it| it.id == **id);
@@ -264,7 +263,7 @@ async fn delete(desk: &mut Desk<'_>, ids: &BTreeSet<String>, yes: bool) -> Resul
         desk.change_keyring(|keyring| keyring.forget(ids.iter().map(String::as_str)))
             .await?;
     }
-    Ok(page::deleted(&deleted, &desk.source.place).into())
+    Ok(page::deleted(&deleted, &desk.source.place))
 }
 
 /// A key that nobody can guess: 48 letters and digits, some 285 bits.

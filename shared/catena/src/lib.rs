@@ -15,6 +15,8 @@ mod gzip;
 mod keyring;
 mod open_enum;
 mod resource;
+#[cfg(feature = "schema")]
+pub mod schema;
 mod scrub;
 mod time;
 

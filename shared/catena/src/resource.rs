@@ -41,6 +41,7 @@ open_enum! {
 
 /// An invitation, scrubbed: its id is a hash, its magic link, tokens and redirect URLs are gone (contract 3.1, 6.10).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Invitation {
     /// SHA-256 of the invitation's id.
     pub invitation_hash: InvitationHash,
@@ -55,10 +56,13 @@ pub struct Invitation {
     /// The name that we gave, as events call it.
     pub partner_provided_fleet_name: Option<String>,
     /// The name, as the API calls it.
+    #[cfg_attr(feature = "schema", schemars(extend("x-not-in-events" = true)))]
     pub fleet_name: Option<String>,
     /// The fleet's number with an authority; only the API has it.
+    #[cfg_attr(feature = "schema", schemars(extend("x-not-in-events" = true)))]
     pub fleet_regulatory_id: Option<String>,
     /// Which authority: `DOT`, `EASA`, `MC`, …; only the API has it.
+    #[cfg_attr(feature = "schema", schemars(extend("x-not-in-events" = true)))]
     pub fleet_regulatory_id_type: Option<String>,
     /// When the fleet accepted.
     pub accepted_at: Option<Instant>,
@@ -80,6 +84,7 @@ pub struct Invitation {
 
 /// What a fleet lets us see: the bridge between Catena's fleet id and our `fleet_ref` (contract 3.3, 6.10).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ShareAgreement {
     /// The agreement.
     pub id: String,
@@ -101,12 +106,14 @@ pub struct ShareAgreement {
 
 /// A fleet's account at a provider. One may serve several fleets (contract 5.1).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Connection {
     /// The connection.
     pub id: String,
     /// Catena's fleet.
     pub fleet_id: Option<String>,
     /// Our own reference; only the API has it.
+    #[cfg_attr(feature = "schema", schemars(extend("x-not-in-events" = true)))]
     pub fleet_ref: Option<String>,
     /// The provider. Several share one `source_name`.
     pub tsp_id: Option<String>,
@@ -115,13 +122,16 @@ pub struct Connection {
     /// `active`, `failed`, `cancelled`, `paused`, `stale`, `deleted`.
     pub status: Option<Status>,
     /// When it was made; only the API has it.
+    #[cfg_attr(feature = "schema", schemars(extend("x-not-in-events" = true)))]
     pub created_at: Option<Instant>,
     /// When it last changed; only the API has it.
+    #[cfg_attr(feature = "schema", schemars(extend("x-not-in-events" = true)))]
     pub updated_at: Option<Instant>,
 }
 
 /// That a fleet's data flows through a connection: the event to rely on (contract 5.1).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct FleetConnection {
     /// The relation.
     pub id: String,
@@ -133,6 +143,7 @@ pub struct FleetConnection {
 
 /// One attempt to fetch a resource (contract 5.2).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Execution {
     /// The attempt.
     pub id: String,
@@ -157,6 +168,7 @@ pub struct Execution {
 /// The repeated fetching of one resource through a connection (contract 5.2). Events carry no fleet, and neither events nor the
 /// API say when it last changed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Schedule {
     /// The schedule.
     pub id: String,
@@ -176,6 +188,7 @@ pub struct Schedule {
 
 /// An asynchronous write and how it went (contract 5.4).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ResourceOperation {
     /// The operation.
     pub id: String,
@@ -208,6 +221,7 @@ pub struct ResourceOperation {
 
 /// One attempt of an asynchronous write.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct OperationLog {
     /// The entry.
     pub id: Option<String>,
@@ -229,6 +243,7 @@ pub struct OperationLog {
 
 /// A message between a dispatcher and a driver, as far as it concerns us.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Message {
     /// The message.
     pub id: String,
@@ -251,34 +266,45 @@ pub struct Message {
 /// A telematics provider, or a fleet's request for one: `tsp.requested` has no documented payload, so any of the ids of
 /// contract 6.11 may be here and none proves anything.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Tsp {
     /// The provider, or the request.
     pub id: Option<String>,
     /// The provider's name.
     pub name: Option<String>,
     /// The request.
+    #[cfg_attr(feature = "schema", schemars(extend("x-not-in-events" = true)))]
     pub integration_request_id: Option<String>,
     /// The provider in Catena's registry of providers that it doesn't support yet.
+    #[cfg_attr(feature = "schema", schemars(extend("x-not-in-events" = true)))]
     pub ext_tsp_id: Option<String>,
     /// That provider's name.
+    #[cfg_attr(feature = "schema", schemars(extend("x-not-in-events" = true)))]
     pub ext_tsp_name: Option<String>,
     /// Catena's fleet.
+    #[cfg_attr(feature = "schema", schemars(extend("x-not-in-events" = true)))]
     pub fleet_id: Option<String>,
     /// Our own reference.
+    #[cfg_attr(feature = "schema", schemars(extend("x-not-in-events" = true)))]
     pub fleet_ref: Option<String>,
     /// SHA-256 of the invitation's id.
+    #[cfg_attr(feature = "schema", schemars(extend("x-not-in-events" = true)))]
     pub invitation_hash: Option<InvitationHash>,
     /// Not empty: the provider is live (contract 3.6).
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(extend("x-not-in-events" = true)))]
     pub integrated_tsp_ids: Option<Vec<String>>,
     /// When it was requested.
+    #[cfg_attr(feature = "schema", schemars(extend("x-not-in-events" = true)))]
     pub created_at: Option<Instant>,
     /// When it last changed.
+    #[cfg_attr(feature = "schema", schemars(extend("x-not-in-events" = true)))]
     pub updated_at: Option<Instant>,
 }
 
 /// A webhook subscription; Catena masks its URL, and its secret isn't read at all.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Subscription {
     /// The subscription.
     pub id: String,
@@ -305,6 +331,7 @@ impl Subscription {
 
 /// Which fleets a subscription is for; all if nothing is named (contract 6.1).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SubscriptionFilters {
     /// By Catena's ids.
     pub fleet_ids: Option<Vec<String>>,
@@ -322,6 +349,7 @@ impl SubscriptionFilters {
 
 /// A fleet that shares with us (contract 3.2). Only the API has it. Its made-up website and its contacts are left out.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Fleet {
     /// Catena's fleet.
     pub id: String,
@@ -363,6 +391,7 @@ impl Fleet {
 
 /// A provider that Catena supports (contract 3.5). Only the API has it. Several share one `source_name`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Provider {
     /// The provider.
     pub id: String,
@@ -393,6 +422,7 @@ pub struct Provider {
 /// A fleet's request for a provider that Catena doesn't support yet (contract 3.6). Only the API has it. The fleet's contact
 /// is left out.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct IntegrationRequest {
     /// The request.
     pub id: String,

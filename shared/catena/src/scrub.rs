@@ -14,6 +14,7 @@ use crate::{Age, Event, EventName, Instant, InvalidRecord};
 /// never written where the hash will do.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct InvitationHash(String);
 
 impl InvitationHash {
@@ -61,6 +62,7 @@ pub enum Content {
 
 /// The envelope of contract 6.8. Only `data` and `webhook_id` are needed to read one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Envelope {
     /// The payload's version. Not to be branched on.
     #[serde(
@@ -68,14 +70,17 @@ pub struct Envelope {
         deserialize_with = "lenient",
         skip_serializing_if = "Option::is_none"
     )]
+    #[cfg_attr(feature = "schema", schemars(extend("x-lenient" = true)))]
     pub version: Option<String>,
     /// The event's name; empty if there is none.
     #[serde(default, deserialize_with = "lenient")]
+    #[cfg_attr(feature = "schema", schemars(extend("x-lenient" = true)))]
     pub event_name: String,
     /// One, several or no records.
     pub data: Vec<Value>,
     /// The index in the delivery of the first record here: a delivery over the queue's limit travels in parts.
     #[serde(default, skip_serializing_if = "is_zero")]
+    #[cfg_attr(feature = "schema", schemars(extend("x-not-in-events" = true)))]
     pub first_index: usize,
     /// The subscription.
     pub webhook_id: String,
@@ -85,6 +90,7 @@ pub struct Envelope {
         deserialize_with = "lenient",
         skip_serializing_if = "Option::is_none"
     )]
+    #[cfg_attr(feature = "schema", schemars(extend("x-lenient" = true)))]
     pub timestamp: Option<String>,
     /// This event instance, the same in each attempt (inferred, contract 6.5). A UUIDv7 when it is there.
     #[serde(
@@ -92,6 +98,7 @@ pub struct Envelope {
         deserialize_with = "lenient",
         skip_serializing_if = "Option::is_none"
     )]
+    #[cfg_attr(feature = "schema", schemars(extend("x-lenient" = true)))]
     pub id: Option<String>,
     /// Informational.
     #[serde(
@@ -99,6 +106,7 @@ pub struct Envelope {
         deserialize_with = "lenient",
         skip_serializing_if = "Option::is_none"
     )]
+    #[cfg_attr(feature = "schema", schemars(extend("x-lenient" = true)))]
     pub delivery_attempt: Option<i64>,
 }
 

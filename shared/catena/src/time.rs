@@ -57,6 +57,22 @@ impl Instant {
     }
 }
 
+/// As it is written; a date alone is read as well.
+#[cfg(feature = "schema")]
+impl schemars::JsonSchema for Instant {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Instant".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": "string", "format": "date-time" })
+    }
+}
+
 impl From<OffsetDateTime> for Instant {
     fn from(time: OffsetDateTime) -> Self {
         // Years end at 9999, so milliseconds fit.

@@ -63,7 +63,7 @@ pub(crate) fn plan(plan: &Plan, place: &str) -> Page {
         "steps": plan.steps.iter().map(step_json).collect::<Vec<_>>(),
         "notes": plan.notes.iter().map(note_json).collect::<Vec<_>>(),
     });
-    Page { text, json }
+    Page::new(text, json)
 }
 
 pub(crate) fn applied(applied: &Applied, place: &str) -> Page {
@@ -111,7 +111,7 @@ pub(crate) fn applied(applied: &Applied, place: &str) -> Page {
         "notes": applied.notes.iter().map(note_json).collect::<Vec<_>>(),
         "subscriptions": applied.ours,
     });
-    Page { text, json }
+    Page::new(text, json)
 }
 
 pub(crate) fn status(status: &Status, now: Timestamp) -> Page {
@@ -212,7 +212,7 @@ pub(crate) fn status(status: &Status, now: Timestamp) -> Page {
         "steps": status.plan.steps.iter().map(step_json).collect::<Vec<_>>(),
         "notes": status.plan.notes.iter().map(note_json).collect::<Vec<_>>(),
     });
-    Page { text, json }
+    Page::new(text, json)
 }
 
 pub(crate) fn rotated(rotated: &Rotated, ledger: &Ledger, place: &str) -> Page {
@@ -270,7 +270,7 @@ pub(crate) fn rotated(rotated: &Rotated, ledger: &Ledger, place: &str) -> Page {
         "subscriptions": proofs.collect::<Vec<_>>(),
         "refused": rotated.applied.refused.iter().map(|(name, _)| name).collect::<Vec<_>>(),
     });
-    Page { text, json }
+    Page::new(text, json)
 }
 
 pub(crate) fn replayed(replayed: &BTreeMap<String, u64>, ledger: &Ledger, dry_run: bool) -> Page {
@@ -291,7 +291,7 @@ pub(crate) fn replayed(replayed: &BTreeMap<String, u64>, ledger: &Ledger, dry_ru
         .iter()
         .map(|(id, count)| json!({ "id": id, "event_name": name(id), "dead_letters": count }));
     let json = json!({ "dry_run": dry_run, "subscriptions": some.collect::<Vec<_>>() });
-    Page { text, json }
+    Page::new(text, json)
 }
 
 pub(crate) fn deleted(deleted: &[(String, String)], place: &str) -> Page {
@@ -306,7 +306,7 @@ pub(crate) fn deleted(deleted: &[(String, String)], place: &str) -> Page {
         .iter()
         .map(|(id, name)| json!({ "id": id, "event_name": name }));
     let json = json!({ "stack": place, "deleted": some.collect::<Vec<_>>() });
-    Page { text, json }
+    Page::new(text, json)
 }
 
 fn state(row: &Row) -> String {
@@ -398,7 +398,8 @@ fn notes_text(notes: &[Note]) -> String {
     text
 }
 
-fn note_words(note: &Note) -> String {
+/// What a person should know.
+pub(crate) fn note_words(note: &Note) -> String {
     match note {
         Note::Duplicate { id, event_name } => format!(
             "{} ({}) may deliver here, too, beside ours. That does no harm, if it is signed with a key of the keyring; `kingpin \
