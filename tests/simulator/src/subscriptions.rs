@@ -468,7 +468,7 @@ mod tests {
             answer: Answer::TimedOut,
             response_ms: 3000.0,
         };
-        let mut fail_at = |subscriptions: &mut Subscriptions, at| {
+        let fail_at = |subscriptions: &mut Subscriptions, at| {
             let staled = subscriptions.attempted(id, &event, &failure, at);
             staled.map(|event| event.event_name)
         };
