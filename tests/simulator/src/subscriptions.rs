@@ -444,3 +444,45 @@ fn as_text<S: Serializer>(at: &OffsetDateTime, serializer: S) -> Result<S::Ok, S
 }
 
 const MASK: &str = "*****";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{events, fleet::Fleet, webhooks::Answer};
+
+    #[test]
+    fn update_begins_the_grace_and_what_trips_is_told_once() {
+        let start = OffsetDateTime::UNIX_EPOCH;
+        let minutes = |minutes| start + time::Duration::minutes(minutes);
+        let mut subscriptions = Subscriptions::default();
+        let new = NewSubscription {
+            event_name: "invitation.created".to_owned(),
+            url: Url::parse("https://hooks.example.com/webhooks/catena").unwrap(),
+            filters: Filters::default(),
+            secret: None,
+        };
+        let id = subscriptions.add(new, start).id;
+        let event = events::invitation_created(&Fleet::new("FLEET-42", start), start);
+        let failure = Attempt {
+            timestamp: String::new(),
+            answer: Answer::TimedOut,
+            response_ms: 3000.0,
+        };
+        let fail_at = |subscriptions: &mut Subscriptions, at| {
+            let staled = subscriptions.attempted(id, &event, &failure, at);
+            staled.map(|event| event.event_name)
+        };
+        for _ in 0..12 {
+            assert_eq!(fail_at(&mut subscriptions, minutes(14)), None);
+        }
+        let nothing = SubscriptionChange::default();
+        let changed = subscriptions.change(id, nothing, minutes(14)).unwrap();
+        assert!(changed.is_some());
+        assert_eq!(fail_at(&mut subscriptions, minutes(28)), None);
+        let staled = Some("webhook.staled".to_owned());
+        assert_eq!(fail_at(&mut subscriptions, minutes(29)), staled);
+        assert_eq!(fail_at(&mut subscriptions, minutes(29)), None);
+        let status = subscriptions.get(id).unwrap().status;
+        assert_eq!(status, SubscriptionStatus::Stale);
+    }
+}

@@ -340,12 +340,12 @@ impl Webhooks {
             let timestamp = timestamp.clone().unwrap_or_else(|| {
                 timestamp_text(OffsetDateTime::now_utc() - faults.late + faults.early)
             });
-            // A subscription may go stale between two attempts, by this very event or by another.
+            // It may have gone stale since the last attempt, by another event.
             if self.is_stale(target) {
-                match faults.forged {
-                    true => break Outcome::Dropped,
-                    false => self.bury(target, envelope, timestamp),
+                if faults.forged {
+                    break Outcome::Dropped;
                 }
+                self.bury(target, envelope, timestamp);
                 break Outcome::DeadLetter;
             }
             let (url, key) = self.state().endpoint(target, &self.url);
@@ -360,8 +360,8 @@ impl Webhooks {
                 break outcome;
             }
             let retry = self.state().retry;
-            match retry.wait(number, started.elapsed()) {
-                Some(_) if self.is_stale(target) => {}
+            let wait = retry.wait(number, started.elapsed());
+            match wait.filter(|_| !self.is_stale(target)) {
                 Some(wait) => tokio::time::sleep(wait).await,
                 None => {
                     self.bury(target, envelope, timestamp);

@@ -64,7 +64,7 @@ pub enum Outcome {
     DeadLetter,
     /// A forged delivery that wasn't taken: nobody sends it again.
     Dropped,
-    /// Never sent, and never will be ([`Loss`]).
+    /// Never sent, and never will be ([`Loss`](crate::Loss)).
     Lost,
 }
 

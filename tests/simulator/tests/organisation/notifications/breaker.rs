@@ -77,7 +77,20 @@ async fn three_bad_events_trip_it_and_only_activation_brings_it_back() {
     partner.act(id, "replay").await;
     partner.catena.idle().await;
     assert_eq!(endpoint.names("/").len(), 15);
-    assert_eq!(partner.status(id).await, "active", "counting began anew");
+    assert_eq!(partner.status(id).await, "active");
+}
+
+#[tokio::test]
+async fn activation_begins_counting_anew() {
+    let (partner, _endpoint, id) = failing(EAGER).await;
+    partner.invite_many(3).await;
+    for _ in 0..2 {
+        assert_eq!(partner.status(id).await, "stale");
+        partner.act(id, "activate").await;
+        partner.invite_many(2).await;
+        assert_eq!(partner.status(id).await, "active");
+        partner.invite_many(1).await;
+    }
 }
 
 #[tokio::test]

@@ -159,9 +159,9 @@ async fn event_url_and_filters_are_taken_once() {
     let partner = bare().await;
     let asked =
         |filters: Value| json!({"event_name": "connection.staled", "url": URL, "filters": filters});
-    let both = json!({"fleet_refs": ["A", "B"]});
+    let both = json!({"fleet_refs": ["B", "A"]});
     assert_eq!(partner.subscribe(asked(both)).await.status, 200);
-    let turned = json!({"fleet_refs": ["B", "A", "B"], "fleet_ids": null});
+    let turned = json!({"fleet_refs": ["A", "B", "A"], "fleet_ids": null});
     let refused = partner.subscribe(asked(turned)).await;
     assert_eq!((refused.status, refused.json()), (409, sample("error.409")));
     for (filters, status) in [
