@@ -627,8 +627,9 @@ mod tests {
         for (line, told) in [
             ("dlq redrive --queue tasks", "due again"),
             ("dlq redrive --queue publisher", "places in the stream"),
-            ("quarantine release", "required"),
+            ("quarantine release", "say which"),
             ("quarantine release 2026-11-21/3f9a --all", "cannot be used"),
+            ("quarantine release --since 1d", "give --all"),
             ("quarantine drop 2026-11-21/3f9a --since 1d", "give --all"),
             ("quarantine drop 3f9a", "2026-11-21/3f9a"),
             (

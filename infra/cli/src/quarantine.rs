@@ -75,11 +75,7 @@ pub(crate) struct Filter {
 #[derive(Debug, Args)]
 pub(crate) struct Selection {
     /// Ids as `quarantine list` shows them; beginnings will do
-    #[arg(
-        value_name = "ID",
-        required_unless_present = "all",
-        conflicts_with = "all"
-    )]
+    #[arg(value_name = "ID", conflicts_with = "all")]
     ids: Vec<Id>,
     /// All, or all of which the filters are true
     #[arg(long)]
@@ -100,8 +96,13 @@ impl Verb {
         match self {
             Self::List { .. } | Self::Show { .. } => None,
             Self::Release { selection, .. } | Self::Drop { selection } => {
-                let wrong = !selection.all && selection.filter.is_used();
-                wrong.then_some("filters choose among all: give --all with them, and no ID")
+                let Selection {
+                    ids, all, filter, ..
+                } = selection;
+                let wrong = !all && (ids.is_empty() || filter.is_used());
+                wrong.then_some(
+                    "say which: IDs, or --all; filters choose among all, so give --all with them",
+                )
             }
         }
     }

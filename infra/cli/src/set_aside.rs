@@ -177,8 +177,8 @@ impl Change {
     pub(crate) fn question(self, count: usize, place: &str) -> String {
         let (what, place) = (events(count), plain(place));
         match self {
-            Self::Release => format!("Send {what} to the events queue of {place} again?"),
-            Self::Drop => format!("Remove {what} from {place} for good, unprocessed?"),
+            Self::Release => format!("Send {what} of {place} to its events queue again?"),
+            Self::Drop => format!("Remove {what} of {place} for good, unprocessed?"),
         }
     }
 }
