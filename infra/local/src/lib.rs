@@ -36,4 +36,4 @@ pub mod template;
 pub mod watch;
 pub mod wire;
 
-pub use crate::stack::{Options, Stack};
+pub use crate::stack::{CREDENTIALS_JSON, Options, Stack};

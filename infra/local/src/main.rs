@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use local::{Options, Stack};
+use local::{CREDENTIALS_JSON, Options, Stack};
 use tokio::signal::unix::{SignalKind, signal};
 
 #[tokio::main]
@@ -77,7 +77,17 @@ async fn run(arguments: &[String]) -> Result<()> {
 
 async fn up(options: Options) -> Result<()> {
     let watch = options.watch;
+    let fresh = options.fresh.then(|| options.folder.join(CREDENTIALS_JSON));
     let stack = start(options).await?;
+    if let Some(credentials) = fresh {
+        println!(
+            "\nNothing is set up yet. From here to the first invited fleet:\n  \
+             {} --local {} setup --credentials {} --invite FLEET-42",
+            Options::default().binaries.join("kingpin").display(),
+            stack.stack_json().display(),
+            credentials.display()
+        );
+    }
     if watch {
         println!(
             "\nA function is built on its first event and whenever its sources change; that takes a while.\n\
@@ -191,6 +201,7 @@ impl Asked {
                     anyhow::ensure!(asked.fleets > 0, "--fleets: give at least 1");
                 }
                 "--keep" => asked.keep = true,
+                "--fresh" => asked.options.fresh = true,
                 "--json" => asked.json = true,
                 other => bail!("there is no option `{other}` (`cargo xtask --help` lists them)"),
             }

@@ -46,6 +46,9 @@ pub struct Options {
     pub simulator_port: Option<u16>,
     /// Run the functions from their sources under `cargo lambda watch`, with hot reload.
     pub watch: bool,
+    /// Leave it as a first deployment leaves a stack: nothing is subscribed, and Catena's credentials aren't in their secret but in
+    /// [`CREDENTIALS_JSON`], for `kingpin setup`.
+    pub fresh: bool,
     /// Told about each step that is over.
     pub report: fn(&str, Duration),
 }
@@ -67,6 +70,7 @@ impl Default for Options {
             aws_port: None,
             simulator_port: None,
             watch: false,
+            fresh: false,
             report: |_, _| {},
         }
     }
@@ -199,7 +203,6 @@ impl Stack {
         let webhook_url = gateway.url(WEBHOOK_PATH);
 
         let signing_key = signing_key(&aws, deployment.output("KeyringSecretId")?).await?;
-        give_credentials(&aws, deployment.output("CatenaSecretId")?).await?;
         let listen = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let simulator = Simulator::start(simulator::Config {
             listen: Some(listen(simulator_port)),
@@ -207,6 +210,14 @@ impl Stack {
             signing_key: signing_key.clone(),
         })
         .await?;
+        if options.fresh {
+            simulator.clear_subscriptions();
+            let file = options.folder.join(CREDENTIALS_JSON);
+            fs::write(&file, credentials())
+                .with_context(|| format!("{} can't be written", file.display()))?;
+        } else {
+            give_credentials(&aws, deployment.output("CatenaSecretId")?).await?;
+        }
         steps.done("start gateway and simulator");
 
         let mut stack = Self {
@@ -501,12 +512,14 @@ fn union(deployment: &Deployment) -> Result<BTreeMap<String, String>> {
 }
 
 /// Puts the simulator's credentials where an operator puts Catena's.
+/// What the simulator's token endpoint takes.
+fn credentials() -> String {
+    let (id, secret) = (simulator::CLIENT_ID, simulator::CLIENT_SECRET);
+    json!({ "client_id": id, "client_secret": secret }).to_string()
+}
+
 async fn give_credentials(aws: &Aws, secret: &str) -> Result<()> {
-    let credentials = json!({
-        "client_id": simulator::CLIENT_ID,
-        "client_secret": simulator::CLIENT_SECRET,
-    });
-    let put = json!({"SecretId": secret, "SecretString": credentials.to_string()});
+    let put = json!({"SecretId": secret, "SecretString": credentials()});
     aws.secrets_manager("PutSecretValue", put).await.map(drop)
 }
 
@@ -523,6 +536,8 @@ async fn signing_key(aws: &Aws, secret: &str) -> Result<String> {
 }
 
 const WEBHOOK_PATH: &str = "/webhooks/catena";
+/// The simulator's credentials, beside `stack.json` of a fresh stack.
+pub const CREDENTIALS_JSON: &str = "catena.json";
 const STACK_JSON: &str = "stack.json";
 /// What Lambda sets besides, and the runtime insists on.
 const LAMBDA: [(&str, &str); 2] = [

@@ -240,6 +240,7 @@ cargo xtask <command>
   up       deploy template.yaml to a local AWS and leave it running until Ctrl-C
   dev      the same, but run the functions under `cargo lambda watch`: a change to their sources
            is live without a restart
+             --fresh              (up and dev) leave it without credentials and subscriptions, for `kingpin setup`
            demo, up and dev also take
              --port N             port of the webhook's URL (a free one)
              --aws-port N         port of the local AWS (a free one)
