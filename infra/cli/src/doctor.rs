@@ -26,11 +26,10 @@ pub(crate) use check::{Check, Verdict, bounded};
 
 /// Examines the stack that the arguments name. What can't be found is a check that failed, no error.
 pub(crate) async fn examine(place: &Place, wanted: &Doctor, now: OffsetDateTime) -> Page {
-    let found = async { vec![Found::find(place).await] };
-    let found = tokio::time::timeout(check::LIMIT, found).await;
-    let found = found.ok().and_then(|mut found| found.pop());
-    let found = found.unwrap_or_else(|| {
-        Err(anyhow!("no answer within {} s\nCheck the network and the region's name: AWS could not be reached there.", check::LIMIT.as_secs()))
+    let found = tokio::time::timeout(check::LIMIT, Found::find(place)).await;
+    let found = found.unwrap_or_else(|_| {
+        let limit = check::LIMIT.as_secs();
+        Err(anyhow!("no answer within {limit} s\nCheck the network and the region's name: AWS could not be reached there."))
     });
     let (place, checks) = match &found {
         Ok(found) => (Some(found.place.as_str()), checks(found, wanted, now).await),

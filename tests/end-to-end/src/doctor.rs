@@ -1,11 +1,20 @@
 //! `kingpin doctor` and `kingpin contract check` against a stack, whole and with one thing broken after the other.
 
 use std::{
-    path::Path,
     process::{Command, Output},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
+use axum::{
+    Router,
+    extract::Path,
+    http::StatusCode,
+    routing::{get, post},
+};
 use local::Options;
 use serde_json::{Value, json};
 use simulator::HiddenEndpoints;
@@ -41,7 +50,7 @@ fn run(running: &Running, arguments: &[&str]) -> Output {
     kingpin(stack_json, arguments)
 }
 
-fn kingpin(stack_json: &Path, arguments: &[&str]) -> Output {
+fn kingpin(stack_json: &std::path::Path, arguments: &[&str]) -> Output {
     let program = Options::default().binaries.join("kingpin");
     let mut command = Command::new(&program);
     command
@@ -280,6 +289,118 @@ async fn a_stack_that_does_not_answer_is_told_within_seconds() {
         "comparison",
     ];
     assert_eq!(found.wrong(), wrong, "{:#}", found.0);
+}
+
+/// A Catena that gives tokens and the schema of one event, in a version that can be changed.
+async fn catena(version: Arc<AtomicU32>) -> String {
+    let record = json!({
+        "type": "object",
+        "properties": {
+            "id": { "type": "string" }, "fleet_id": { "type": "string" }, "tsp_id": { "type": "string" },
+            "source_name": { "type": "integer" }, "status": { "type": "string", "enum": ["active", "dormant"] },
+        },
+        "required": ["id"],
+    });
+    let envelope = json!({
+        "type": "object",
+        "properties": {
+            "webhook_id": { "type": "string" }, "event_name": { "type": "string" }, "version": { "type": "string" },
+            "timestamp": { "type": "string" }, "id": { "type": "string" }, "delivery_attempt": { "type": "integer" },
+            "data": { "type": "array", "items": { "$ref": "#/components/schemas/Record" } },
+        },
+        "required": ["webhook_id", "data"],
+    });
+    let schemas = json!({ "Record": record, "Envelope": envelope });
+    let document = json!({ "openapi": "3.1.0", "components": { "schemas": schemas } }).to_string();
+    let schema = async move |Path(event): Path<String>| {
+        let version = format!("1.{}", version.load(Ordering::SeqCst));
+        let schema = json!({
+            "event_name": event, "version": version, "created_at": "2026-01-01T00:00:00Z", "openapi_schema": document,
+            "changelog": "Something else",
+        });
+        match event.as_str() {
+            "connection.created" => (StatusCode::OK, schema.to_string()),
+            "tsp.requested" => (
+                StatusCode::FORBIDDEN,
+                json!({ "code": 403, "message": "Forbidden" }).to_string(),
+            ),
+            _ => (
+                StatusCode::NOT_FOUND,
+                json!({ "code": 404, "message": "Not Found" }).to_string(),
+            ),
+        }
+    };
+    let token = async || {
+        json!({ "access_token": "x", "expires_in": 300, "token_type": "Bearer" }).to_string()
+    };
+    let routes = Router::new()
+        .route("/token", post(token))
+        .route("/v2/notifications/schemas/{event}", get(schema));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, routes).await });
+    url
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn catenas_schemas_are_held_against_what_is_read() {
+    let running = Running::start(&[]).await;
+    let version = Arc::new(AtomicU32::new(2));
+    let catena = catena(Arc::clone(&version)).await;
+    let text = std::fs::read_to_string(running.stack.stack_json()).unwrap();
+    let mut described: Value = serde_json::from_str(&text).unwrap();
+    described["catena_token_url"] = json!(format!("{catena}/token"));
+    described["catena_api_url"] = json!(catena);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("stack.json");
+    std::fs::write(&file, described.to_string()).unwrap();
+
+    let check = ["--json", "contract", "check"];
+    let output = kingpin(&file, &check);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let all: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let events = all["events"].as_array().unwrap();
+    assert_eq!(events.len(), 27);
+    let of = |name: &str| events.iter().find(|it| it["event"] == name).unwrap();
+    let connection = of("connection.created");
+    assert_eq!(connection["result"], "breaking");
+    let told = connection["differences"].to_string();
+    assert!(
+        told.contains("an integer; a text is read") && told.contains("dormant"),
+        "{told}"
+    );
+    assert_eq!(
+        connection["differences"].as_array().unwrap().len(),
+        2,
+        "{told}"
+    );
+    for (event, words) in [("tsp.requested", "forbidden"), ("tsp.created", "not found")] {
+        assert_eq!(of(event)["result"], "not_shown");
+        assert!(
+            of(event)["problem"].as_str().unwrap().contains(words),
+            "{event}"
+        );
+    }
+
+    let known = folder.path().join("known.json");
+    std::fs::write(&known, &output.stdout).unwrap();
+    let since = [
+        "contract",
+        "check",
+        "--event",
+        "connection.created",
+        "--since",
+        known.to_str().unwrap(),
+    ];
+    let told = |output: Output| String::from_utf8(output.stdout).unwrap();
+    let same = told(kingpin(&file, &since));
+    assert!(!same.contains("new version"), "{same}");
+    version.store(3, Ordering::SeqCst);
+    let newer = told(kingpin(&file, &since));
+    assert!(
+        newer.contains("new version: 1.2 before, 1.3 now: Something else"),
+        "{newer}"
+    );
 }
 
 /// What needs Catena's notification API, or permissions for it.
