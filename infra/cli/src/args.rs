@@ -496,6 +496,9 @@ mod tests {
             &["kingpin", "link", "rotate"],
             &["kingpin", "link", "rotate", "a\nb"],
             &["kingpin", "policy"],
+            &["kingpin", "contract"],
+            &["kingpin", "contract", "check", "invitation.created"],
+            &["kingpin", "doctor", "FLEET-42"],
             &["kingpin", "fleet", "recheck"],
             &["kingpin", "fleet", "recheck", "a\nb"],
             &["kingpin", "reconcile", "FLEET-42"],
@@ -583,6 +586,15 @@ mod tests {
         }
         match example(&["reconcile"], "kingpin reconcile --dry-run") {
             Command::Reconcile(it) => assert!(it.dry_run && it.limit.get() == 100),
+            other => panic!("{other:?}"),
+        }
+        let check = "kingpin contract check --event invitation.created";
+        match example(&["contract", "check"], check) {
+            Command::Contract(Contract::Check(it)) => assert_eq!(it.events, ["invitation.created"]),
+            other => panic!("{other:?}"),
+        }
+        match example(&["doctor"], "kingpin doctor --stack kingpin") {
+            Command::Doctor(it) => assert!(!it.no_probe && !it.strict),
             other => panic!("{other:?}"),
         }
         let show = example(&["policy", "show"], "kingpin policy show --stack kingpin");

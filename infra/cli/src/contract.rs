@@ -123,7 +123,11 @@ pub(crate) fn judged(event: String, schema: EventSchema, known: Option<String>) 
     let before = known.filter(|known| *known != about.version);
     let outcome = match found {
         Ok(found) => Outcome::Compared {
-            differences: difference::differences(&event, ours.as_ref(), &found),
+            differences: match is_news {
+                // Nobody promised the fields that are looked for in it.
+                true => without_losses(difference::differences(&event, ours.as_ref(), &found)),
+                false => difference::differences(&event, ours.as_ref(), &found),
+            },
             news: is_news.then_some(found.record),
             about,
         },
@@ -134,6 +138,11 @@ pub(crate) fn judged(event: String, schema: EventSchema, known: Option<String>) 
         outcome,
         before,
     }
+}
+
+fn without_losses(mut differences: Vec<Difference>) -> Vec<Difference> {
+    differences.retain(|it| it.weight != Weight::Degrading);
+    differences
 }
 
 /// What is printed.

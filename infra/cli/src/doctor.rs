@@ -26,11 +26,10 @@ pub(crate) use check::{Check, Verdict, bounded};
 
 /// Examines the stack that the arguments name. What can't be found is a check that failed, no error.
 pub(crate) async fn examine(place: &Place, wanted: &Doctor, now: OffsetDateTime) -> Page {
-    let found = async { vec![Found::find(place).await] };
-    let found = tokio::time::timeout(check::LIMIT, found).await;
-    let found = found.ok().and_then(|mut found| found.pop());
-    let found = found.unwrap_or_else(|| {
-        Err(anyhow!("no answer within {} s\nCheck the network and the region's name: AWS could not be reached there.", check::LIMIT.as_secs()))
+    let found = tokio::time::timeout(check::LIMIT, Found::find(place)).await;
+    let found = found.unwrap_or_else(|_| {
+        let limit = check::LIMIT.as_secs();
+        Err(anyhow!("no answer within {limit} s\nCheck the network and the region's name: AWS could not be reached there."))
     });
     let (place, checks) = match &found {
         Ok(found) => (Some(found.place.as_str()), checks(found, wanted, now).await),
@@ -211,3 +210,62 @@ const OUTPUTS: [&str; 13] = [
     "TasksDeadLetterQueueUrl",
     "PublisherDeadLetterQueueUrl",
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp(1_778_576_400_000);
+
+    fn checks() -> Vec<Check> {
+        vec![
+            Check::ok("stack", "found: stack kingpin in eu-central-1"),
+            Check::warn(
+                "integration_requests",
+                "not found by\u{1b}[2J Catena",
+                "Without them no requested integration is ever confirmed. Ask Catena's support whether your client may call this.",
+            ),
+            Check::fail(
+                "webhook",
+                "a signed delivery was answered 404 after 31 ms (Not Found)",
+                "Nothing is there: is the stack whole, and output WebhookUrl its webhook's URL?",
+            ),
+            Check::skipped("clock_aws", "the webhook's answer has no Date"),
+        ]
+    }
+
+    #[test]
+    fn an_examination_reads_well() {
+        let place = Some("stack kingpin in eu-central-1");
+        let page = page(place, &checks(), false, NOW);
+        insta::assert_snapshot!("doctor", page.text);
+        insta::assert_json_snapshot!("doctor-json", page.json);
+    }
+
+    #[test]
+    fn what_fails_decides_the_exit_code_and_with_strict_what_is_warned_of() {
+        let failed = |count, strict| page(None, &checks()[..count], strict, NOW).failed;
+        assert!(!failed(1, true) && !failed(2, false));
+        assert!(failed(2, true) && failed(3, false));
+        let skipped = &checks()[3..];
+        assert!(!page(None, skipped, true, NOW).failed);
+    }
+
+    #[tokio::test]
+    async fn a_stack_that_is_not_there_is_a_check_that_failed() {
+        let place = Place {
+            stack: None,
+            local: Some("/nowhere/stack.json".into()),
+            profile: None,
+            region: None,
+        };
+        let wanted = Doctor {
+            no_probe: false,
+            strict: false,
+        };
+        let page = examine(&place, &wanted, OffsetDateTime::UNIX_EPOCH).await;
+        assert!(page.failed);
+        assert_eq!(page.json["checks"][0]["check"], "stack");
+        assert_eq!(page.json["stack"], serde_json::Value::Null);
+    }
+}

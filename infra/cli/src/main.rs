@@ -90,6 +90,7 @@ async fn main() -> ExitCode {
 
 async fn page(arguments: &Arguments) -> Result<Page> {
     let clock = OffsetDateTime::now_utc();
+    // A stack that isn't found is what it tells, too.
     if let Command::Doctor(wanted) = &arguments.command {
         return Ok(doctor::examine(&arguments.place, wanted, clock).await);
     }

@@ -1,7 +1,7 @@
 //! Tests of the whole: the functions' real binaries, DynamoDB, SQS and Secrets Manager over their real protocols, the real
 //! `template.yaml`. Only Catena is simulated.
 //!
-//! `answers`, `keys`, `batches` and `returns` run one binary by hand, `links` three, `table` none and `cli` the operator's; `stack` and
+//! `answers`, `keys`, `batches` and `returns` run one binary by hand, `links` three, `table` none, `cli` and `doctor` the operator's; `stack` and
 //! `partner` deploy everything, `bus` does both, and so does `journeys`, which looks at it in a browser. `catena` calls the simulator by the client of
 //! Catena's API, `openapi` the partner API by its document; `orders` and `translations` need nothing, `cost` the local DynamoDB.
 //! `set_aside` releases what was quarantined and moves dead letters back. `drills` are short here and long by `cargo xtask drill`; `losses` and `kills` are two of them, which let `fates` befall fleets and
@@ -16,6 +16,7 @@ mod bus;
 mod catena;
 mod cli;
 mod cost;
+mod doctor;
 mod drills;
 mod fates;
 mod journeys;

@@ -51,11 +51,15 @@ fn judged(name: &'static str, whose: &str, ahead: i64) -> Check {
     let distance = span(Span(ahead.abs()));
     let direction = if ahead > 0 { "ahead of" } else { "behind" };
     let found = format!("this machine's clock is {distance} {direction} {whose}");
-    match ahead.abs() {
-        0..1_000 => Check::ok(name, format!("this machine's clock agrees with {whose}")),
-        0..=WARN => Check::ok(name, found),
-        ..=FAIL => Check::warn(name, found, REMEDY),
-        _ => Check::fail(name, found, REMEDY),
+    let distance = ahead.abs();
+    if distance < 1_000 {
+        Check::ok(name, format!("this machine's clock agrees with {whose}"))
+    } else if distance <= WARN {
+        Check::ok(name, found)
+    } else if distance <= FAIL {
+        Check::warn(name, found, REMEDY)
+    } else {
+        Check::fail(name, found, REMEDY)
     }
 }
 
