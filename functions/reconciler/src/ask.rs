@@ -35,6 +35,22 @@ impl Asked {
         }
     }
 
+    /// What was asked for by its id; one that isn't there was gone before it was asked for.
+    fn got_by_id<T>(
+        &mut self,
+        id: String,
+        answer: Result<Answer<T>, CatenaError>,
+        before: Instant,
+    ) -> Option<T> {
+        match answer {
+            Err(CatenaError::NotFound) => {
+                self.answers.gone.insert(id, before);
+                None
+            }
+            answer => Some(self.got(answer)?.value),
+        }
+    }
+
     /// Asks for a fleet's share agreements.
     async fn agreements(&mut self, fleet_ref: &str, calls: Calls<'_>) {
         let filter = AgreementFilter {
@@ -151,16 +167,10 @@ impl Reconciler {
                 return;
             }
             let before = Instant::from(now() - LEEWAY);
-            match calls.share_agreement(&id).await {
-                Err(CatenaError::NotFound) => {
-                    asked.answers.gone.insert(id, before);
-                }
-                answer => {
-                    let found = asked.got(answer);
-                    if let Some((listed, found)) = asked.answers.agreements.as_mut().zip(found) {
-                        listed.items.push(found.value);
-                    }
-                }
+            let answer = calls.share_agreement(&id).await;
+            let found = asked.got_by_id(id, answer, before);
+            if let Some((listed, found)) = asked.answers.agreements.as_mut().zip(found) {
+                listed.items.push(found);
             }
         }
         for id in asked.answers.missing_connections(record) {
@@ -168,16 +178,10 @@ impl Reconciler {
                 return;
             }
             let before = Instant::from(now() - LEEWAY);
-            match calls.connection(&id).await {
-                Err(CatenaError::NotFound) => {
-                    asked.answers.gone.insert(id, before);
-                }
-                answer => {
-                    let found = asked.got(answer);
-                    if let Some((listed, found)) = asked.answers.connections.as_mut().zip(found) {
-                        listed.items.push(found.value);
-                    }
-                }
+            let answer = calls.connection(&id).await;
+            let found = asked.got_by_id(id, answer, before);
+            if let Some((listed, found)) = asked.answers.connections.as_mut().zip(found) {
+                listed.items.push(found);
             }
         }
     }

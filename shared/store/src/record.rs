@@ -77,9 +77,7 @@ impl StoredRecord {
         due.dedup();
         due
     }
-}
 
-impl StoredRecord {
     /// What it is to be looked at for, and when.
     pub fn agenda(&self, standing: &Standing, policy: &Policy, now: Timestamp) -> Agenda {
         self.looks.agenda(&self.all_due(standing), policy, now)
