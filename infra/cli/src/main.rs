@@ -5,6 +5,7 @@
 mod access;
 mod args;
 mod catena;
+mod cloudwatch;
 mod comparison;
 mod confirm;
 mod contract;
@@ -30,6 +31,7 @@ mod reconcile;
 mod set_aside;
 mod setup;
 mod show;
+mod signature;
 mod source;
 mod status;
 mod subscription;

@@ -8,10 +8,6 @@ use aws_credential_types::{
     Credentials,
     provider::{ProvideCredentials, SharedCredentialsProvider},
 };
-use aws_sigv4::{
-    http_request::{SignableBody, SignableRequest, SigningSettings, sign},
-    sign::v4::SigningParams,
-};
 use fetch::{
     Bytes, Fetch, FetchError, Fetched, Limits,
     http::{
@@ -26,6 +22,7 @@ use serde_json::{Value, json};
 use crate::{
     args::Kind,
     problem::refused,
+    signature::signed,
     source::{Found, failed},
 };
 
@@ -139,26 +136,11 @@ impl Partner {
             .uri(&url)
             .body(Bytes::from(body.unwrap_or_default()))
             .with_context(|| format!("the partner API's URL is none: {}", self.base_url))?;
-        let mut headers = Vec::new();
         if call.body.is_some() {
-            headers.push((CONTENT_TYPE.as_str(), JSON));
             let value = HeaderValue::from_static(JSON);
             request.headers_mut().insert(CONTENT_TYPE, value);
         }
-        let identity = credentials.into();
-        let parameters = SigningParams::builder()
-            .identity(&identity)
-            .region(&self.region)
-            .name(SERVICE)
-            .time(now)
-            .settings(SigningSettings::default())
-            .build()?
-            .into();
-        let body = SignableBody::Bytes(request.body());
-        let signable = SignableRequest::new(call.method.as_str(), &url, headers.into_iter(), body)?;
-        let (instructions, _) = sign(signable, &parameters)?.into_parts();
-        instructions.apply_to_request_http1x(&mut request);
-        Ok(request)
+        signed(request, SERVICE, &self.region, credentials, now)
     }
 
     fn unanswered(&self, call: &Call, error: &FetchError) -> anyhow::Error {

@@ -8,6 +8,7 @@ use fleet::Timestamp;
 
 use super::{Check, bounded, skipped};
 use crate::{
+    cloudwatch::oldest_message_age,
     source::{Found, Source},
     status::{Depth, Queues},
     trouble::causes,
@@ -46,13 +47,11 @@ pub(crate) async fn checks(found: &Found, source: Result<&Source, &Error>) -> Ve
         ));
         return checks;
     };
-    checks.push(Check::ok(
-        "events_queue",
-        waiting(queues.events, "OldestEventAlarm"),
-    ));
-    if let Some(tasks) = queues.tasks {
-        checks.push(Check::ok("tasks_queue", waiting(tasks, "OldestTaskAlarm")));
-    }
+    let (events, tasks) = tokio::join!(
+        waiting(found, EVENTS, Some(queues.events)),
+        waiting(found, TASKS, queues.tasks),
+    );
+    checks.extend(events.into_iter().chain(tasks));
     let client = &Client::new(&found.config);
     let [events, tasks, publisher] = ALL.map(|it| dead(found, client, it, &queues));
     let (events, tasks, publisher) = tokio::join!(events, tasks, publisher);
@@ -60,12 +59,47 @@ pub(crate) async fn checks(found: &Found, source: Result<&Source, &Error>) -> Ve
     checks
 }
 
-/// How old the oldest is isn't known here, but to the alarm.
-fn waiting(depth: Depth, alarm: &str) -> String {
-    format!(
-        "{} waiting, {} in work, {} delayed; alarm {alarm} watches their age",
+/// A queue that is worked off.
+#[derive(Clone, Copy)]
+struct Working {
+    name: &'static str,
+    output: &'static str,
+    /// In seconds: what its alarm rings at.
+    late: f64,
+    remedy: &'static str,
+}
+
+/// How many messages wait, and for how long the oldest has.
+async fn waiting(found: &Found, of: Working, depth: Option<Depth>) -> Option<Check> {
+    let depth = depth?;
+    let counts = format!(
+        "{} waiting, {} in work, {} delayed",
         depth.waiting, depth.in_work, depth.delayed
-    )
+    );
+    let age = match found.output(of.output) {
+        Ok(url) => tokio::time::timeout(PATIENCE, oldest_message_age(found, &url)).await,
+        Err(error) => Ok(Err(error)),
+    };
+    let shown = |seconds: f64| span(Span((seconds * 1000.0) as i64));
+    Some(match age {
+        Ok(Ok(Some(seconds))) if seconds >= of.late => {
+            let found = format!("{counts}; the oldest for {}", shown(seconds));
+            Check::warn(of.name, found, of.remedy)
+        }
+        Ok(Ok(Some(seconds))) => Check::ok(
+            of.name,
+            format!("{counts}; the oldest for {}", shown(seconds)),
+        ),
+        Ok(Ok(None)) => Check::ok(of.name, format!("{counts}; CloudWatch tells no age")),
+        Ok(Err(error)) => {
+            let found = format!("{counts}; CloudWatch tells no age: {}", causes(&*error));
+            Check::ok(of.name, found)
+        }
+        Err(_) => Check::ok(
+            of.name,
+            format!("{counts}; CloudWatch took too long to tell the age"),
+        ),
+    })
 }
 
 async fn dead(found: &Found, client: &Client, of: DeadLetters, queues: &Queues) -> Vec<Check> {
@@ -117,6 +151,18 @@ async fn oldest(client: &Client, url: &str) -> Result<Option<Timestamp>, Error> 
     Ok(sent.min())
 }
 
+const EVENTS: Working = Working {
+    name: "events_queue",
+    output: "EventsQueueUrl",
+    late: 300.0,
+    remedy: "Records lag behind Catena: look for outcome “retried” and for throttles in event-processor's log and metrics.",
+};
+const TASKS: Working = Working {
+    name: "tasks_queue",
+    output: "TasksQueueUrl",
+    late: 1800.0,
+    remedy: "Looks at Catena are late: see reconciler's log, and raise ReconcilerConcurrency if Catena's rate limits allow it.",
+};
 /// For each of the three.
 const ALL: [DeadLetters; 3] = [
     DeadLetters {
@@ -125,7 +171,7 @@ const ALL: [DeadLetters; 3] = [
         depth: |queues| Some(queues.dead_letters),
         check: |name, found| {
             let remedy = "These events are lost 14 days after they were first sent. Find the cause in event-processor's log (outcome \
-                          “retried”), mend it, and start a redrive of the queue: order and repeats do no harm.";
+                          “retried”), mend it, and move them back by `kingpin dlq redrive`: order and repeats do no harm.";
             Check::fail(name, found, remedy)
         },
     },
