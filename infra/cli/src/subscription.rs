@@ -41,7 +41,11 @@ pub(crate) enum Verb {
     Plan,
     /// Do it: subscribe what is missing, activate what stopped, give each the current key and URL
     #[command(after_help = APPLY)]
-    Apply,
+    Apply {
+        /// Ask again for names that Catena refused and that aren't needed
+        #[arg(long)]
+        retry_refused: bool,
+    },
     /// How each subscription does: its state, dead letters, deliveries and key
     #[command(after_help = STATUS)]
     Status,
@@ -103,7 +107,10 @@ pub(crate) async fn page(verb: &Verb, found: &Found, now: Timestamp) -> Result<P
             let plan = desk.plan(&seen, &keyring, &BTreeSet::new());
             Ok(page::plan(&plan, &source.place))
         }
-        Verb::Apply => {
+        Verb::Apply { retry_refused } => {
+            if *retry_refused {
+                desk.ledger.refused.clear();
+            }
             let applied = desk.apply(progress).await?;
             let is_complete = applied.is_complete();
             let page = page::applied(&applied, &source.place);

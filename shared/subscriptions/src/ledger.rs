@@ -106,19 +106,22 @@ impl Ledger {
         serde_json::to_string(self).unwrap_or_default()
     }
 
-    /// Catena answered what it was asked to make: these.
+    /// Catena answered what it was asked to make: these. One that was made before it was asked for exists for longer, perhaps with another
+    /// key.
     pub fn made(&mut self, made: &[Subscription], at: Timestamp) {
         let Some(asked) = self.asked.take() else {
             return;
         };
         self.refused.remove(&asked.event_name);
         for it in made {
-            let event_name = it.event_name.clone();
+            let event_name = it.event_name.as_ref().unwrap_or(&asked.event_name);
+            let made_at = it.created_at.map(|at| Timestamp(at.millis()));
+            let new = asked.explains(event_name, made_at);
             let ours = Ours {
-                event_name: event_name.unwrap_or_else(|| asked.event_name.clone()),
-                key: Some(asked.key.clone()),
-                key_since: Some(at),
-                url: Some(asked.url.clone()),
+                event_name: event_name.clone(),
+                key: new.then(|| asked.key.clone()),
+                key_since: new.then_some(at),
+                url: new.then(|| asked.url.clone()),
             };
             self.ours.insert(it.id.clone(), ours);
         }
@@ -142,6 +145,10 @@ impl Ledger {
     pub fn adopt(&mut self, id: &str, event_name: &str, made_at: Option<Timestamp>) {
         let asked = self.asked.as_ref();
         let asked = asked.filter(|it| it.explains(event_name, made_at));
+        // The answer that was lost may have told of others, which existed for longer.
+        let catch_all = asked.map(|it| it.event_name.clone());
+        self.by_name
+            .extend(catch_all.filter(|name| name.ends_with('*')));
         let ours = Ours {
             event_name: event_name.to_owned(),
             key: asked.map(|it| it.key.clone()),
@@ -174,6 +181,8 @@ impl Ledger {
 
 #[cfg(test)]
 mod tests {
+    use catena::Instant;
+
     use super::*;
 
     #[test]
@@ -208,6 +217,32 @@ mod tests {
         assert_eq!(Ledger::default().text(), r#"{"form":1,"ours":{}}"#);
         assert_eq!(Ledger::read(Some(r#"{"form":2}"#)), Err(UnreadableLedger));
         assert_eq!(Ledger::read(Some("{}")), Err(UnreadableLedger));
+    }
+
+    #[test]
+    fn what_catena_answers_is_ours_and_its_key_known_if_it_is_new() {
+        let made = |id: &str, at: i64| Subscription {
+            id: id.to_owned(),
+            event_name: Some("tsp.created".to_owned()),
+            status: None,
+            url: None,
+            filters: None,
+            created_at: Some(Instant::from_millis(at)),
+            updated_at: None,
+        };
+        let mut ledger = Ledger {
+            asked: Some(Asked {
+                event_name: "tsp.created".to_owned(),
+                key: KeyName::of("k"),
+                url: "u".to_owned(),
+                at: Timestamp(100),
+            }),
+            ..Ledger::default()
+        };
+        ledger.made(&[made("NEW", 100), made("OLD", 99)], Timestamp(101));
+        assert_eq!(ledger.asked, None);
+        assert_eq!(ledger.ours["NEW"].key, Some(KeyName::of("k")));
+        assert_eq!(ledger.ours["OLD"].key, None);
     }
 
     #[test]

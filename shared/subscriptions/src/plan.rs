@@ -200,7 +200,11 @@ pub fn plan(world: World<'_>) -> Plan {
     }
 
     let is_there = |name: &str| {
-        let mut names = alive.values().map(|(ours, _)| ours.event_name.as_str());
+        // One for some fleets alone is no substitute.
+        let whole = alive
+            .values()
+            .filter(|(_, listed)| fleets(listed).is_empty());
+        let mut names = whole.map(|(ours, _)| ours.event_name.as_str());
         names.any(|it| it == name) || adopted.contains_key(name)
     };
     for name in missing(world, &gone, is_there) {

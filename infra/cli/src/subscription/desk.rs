@@ -111,10 +111,19 @@ impl<'a> Desk<'a> {
     pub(crate) async fn list(&self) -> Result<Seen> {
         let listed = self.calls().subscriptions(None).collect(MOST).await;
         let listed = listed.map_err(|error| failed("list the subscriptions", &error))?;
-        Ok(Seen {
-            all: listed.value.items,
-            at: timestamp(listed.observed.at()),
-        })
+        let at = timestamp(listed.observed.at());
+        let mut all = listed.value.items;
+        // A list may lag, and what seems gone would be made a second time.
+        for id in self.ledger.ours.keys() {
+            if all.iter().all(|it| it.id != *id) {
+                match self.calls().subscription(id).await {
+                    Ok(found) => all.push(found.value),
+                    Err(CatenaError::NotFound) => {}
+                    Err(error) => return Err(failed("read a subscription", &error)),
+                }
+            }
+        }
+        Ok(Seen { all, at })
     }
 
     /// The keys.

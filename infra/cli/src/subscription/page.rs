@@ -445,7 +445,8 @@ pub(crate) fn note_words(note: &Note) -> String {
             url.as_deref().map_or("somewhere else".to_owned(), plain)
         ),
         Note::Refused { event_name, .. } => format!(
-            "Catena refused to subscribe {}, which isn't needed: the daily comparison finds out what it would tell.",
+            "Catena refused to subscribe {}, which isn't needed: the daily comparison finds out what it would tell. `kingpin subscription \
+             apply --retry-refused` asks again.",
             plain(event_name)
         ),
     }

@@ -171,6 +171,22 @@ fn what_is_not_ours_is_told_apart_and_left_alone() {
 }
 
 #[test]
+fn one_of_ours_for_some_fleets_alone_is_no_substitute() {
+    let (ledger, keyring, mut all) = settled();
+    let scoped = json!({ "fleet_refs": ["FLEET-42"] });
+    for it in &mut all {
+        if it.id == "W-tsp.created" {
+            it.filters = serde_json::from_value(scoped.clone()).unwrap();
+        }
+    }
+    let plan = planned(&ledger, &keyring, &all);
+    assert!(
+        matches!(&plan.steps[..], [Step::Create { event_name, .. }] if event_name == "tsp.created"),
+        "{plan:?}"
+    );
+}
+
+#[test]
 fn one_that_catena_says_exists_is_adopted_if_it_can_be_told() {
     let (mut ledger, keyring, mut all) = settled();
     ledger.ours.remove("W-tsp.created");
@@ -282,7 +298,18 @@ struct Model {
     /// Calls and writes that are left until the run is cut off.
     left: u32,
     keys: u32,
-    refuses_catch_alls: bool,
+    catena_is: CatenaIs,
+}
+
+/// What Catena does about what exists, which isn't known (contract 6.1).
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum CatenaIs {
+    /// It refuses a name, and a catch-all of which some exists.
+    Strict,
+    /// It takes no catch-all at all.
+    Narrow,
+    /// It makes what is missing, and answers with all, whose keys stay as they are.
+    Generous,
 }
 
 /// The run was cut off.
@@ -290,7 +317,7 @@ struct Model {
 struct CutOff;
 
 impl Model {
-    fn new(refuses_catch_alls: bool) -> Self {
+    fn new(catena_is: CatenaIs) -> Self {
         Self {
             catena: BTreeMap::new(),
             ledger: Ledger::default(),
@@ -299,7 +326,7 @@ impl Model {
             now: 1_000,
             left: u32::MAX,
             keys: 0,
-            refuses_catch_alls,
+            catena_is,
         }
     }
 
@@ -324,11 +351,17 @@ impl Model {
             let mut all = self.catena.values();
             all.any(|(it, at, _)| it.event_name.as_deref() == Some(name) && at == url)
         };
-        if names.iter().any(|it| exists(it)) {
+        let mut made = Vec::new();
+        if self.catena_is == CatenaIs::Generous {
+            let known = self.catena.values();
+            let known = known
+                .filter(|(it, at, _)| covers(name, it.event_name.as_deref().unwrap()) && at == url);
+            made.extend(known.map(|(it, ..)| it.clone()));
+        } else if names.iter().any(|it| exists(it)) {
             return Err(());
         }
-        let mut made = Vec::new();
-        for name in names {
+        let missing: Vec<&str> = names.into_iter().filter(|it| !exists(it)).collect();
+        for name in missing {
             self.next += 1;
             let mut it = listed(&format!("W{:04}", self.next), name);
             it.created_at = Some(Instant::from_millis(self.now));
@@ -398,7 +431,7 @@ impl Model {
                     at: Timestamp(self.now),
                 });
                 self.tick()?;
-                let refused = self.refuses_catch_alls && event_name.ends_with('*');
+                let refused = self.catena_is == CatenaIs::Narrow && event_name.ends_with('*');
                 let made = match refused {
                     true => Err(()),
                     false => self.create(&event_name, URL, &key),
@@ -444,10 +477,10 @@ const EVENTS: usize = ACTIONS.len() + 5;
 
 #[test]
 fn a_run_that_is_cut_off_anywhere_is_finished_by_the_next() {
-    for refuses_catch_alls in [false, true] {
+    for catena_is in [CatenaIs::Strict, CatenaIs::Narrow, CatenaIs::Generous] {
         let mut cut_off = 0;
         for left in 0..200 {
-            let mut model = Model::new(refuses_catch_alls);
+            let mut model = Model::new(catena_is);
             model.left = left;
             cut_off += u32::from(model.run().is_err());
             model.left = u32::MAX;
@@ -465,7 +498,11 @@ fn a_run_that_is_cut_off_anywhere_is_finished_by_the_next() {
 fn whatever_happens_in_between_many_runs_that_are_cut_off_settle() {
     let mut random = fastrand::Rng::with_seed(7);
     for _ in 0..2_000 {
-        let mut model = Model::new(random.bool());
+        let mut model = Model::new(
+            *random
+                .choice(&[CatenaIs::Strict, CatenaIs::Narrow, CatenaIs::Generous])
+                .unwrap(),
+        );
         for _ in 0..random.usize(1..6) {
             model.left = random.u32(0..60);
             let _ = model.run();
