@@ -320,6 +320,8 @@ impl Reconciler {
     ) -> Result<(), Undone> {
         let wanted = answers.keys().cloned().collect();
         let mut records = self.table.look_up(&BTreeSet::new(), &wanted).await?.records;
+        // What happened since may be on its way.
+        let told_by = timestamp(now()).plus(-self.settings.policy.wait(TELLING_TAKES_MS));
         for (fleet, answers) in answers {
             let stored = match records.remove(&fleet) {
                 None => StoredRecord::new(fleet.clone()),
@@ -339,7 +341,7 @@ impl Reconciler {
                 _ => ("healed", &mut at.healed),
             };
             *counted += 1;
-            if stored.version > 0 && differences.iter().any(is_always_told) {
+            if stored.version > 0 && differences.iter().any(|it| is_overdue(it, told_by)) {
                 at.unheard += 1;
             }
             let count = differences.len();
@@ -398,14 +400,21 @@ impl Page {
     }
 }
 
-/// Whether webhooks always tell such a thing: how an invitation was decided, and what is agreed.
-fn is_always_told(difference: &Observation) -> bool {
-    match &difference.fact {
-        Fact::Invitation { was, .. } => matches!(was, InvitationFact::Decision(_)),
-        Fact::Agreement { .. } => true,
-        _ => false,
-    }
+/// Whether a webhook should have told such a thing by a moment: how an invitation was decided. Agreements are told, too, but have no time
+/// of their own, so that nobody knows for how long one differs.
+fn is_overdue(difference: &Observation, by: Timestamp) -> bool {
+    let decided = matches!(
+        &difference.fact,
+        Fact::Invitation {
+            was: InvitationFact::Decision(_),
+            ..
+        }
+    );
+    decided && difference.at.0 < by
 }
+
+/// From what happens at Catena to its record here, with retries and a queue that lags.
+const TELLING_TAKES_MS: i64 = 15 * 60 * 1000;
 
 /// Whether a page won't ever be read.
 fn is_hopeless(at: &Comparison, failure: &CatenaError) -> bool {

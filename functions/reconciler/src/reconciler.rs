@@ -159,7 +159,7 @@ impl Reconciler {
                     },
                     Task::Compare => self.compare(now, deadline).await,
                     Task::Requests => self.look_at_requests(now).await,
-                    Task::Subscriptions => self.look_at_subscriptions(now).await,
+                    Task::Subscriptions => self.look_at_subscriptions(now, deadline).await,
                 }
                 .map_err(|error| (task, error))
             };

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use catena::Subscription;
-use catena_client::{Calls, CatenaError};
+use catena_client::CatenaError;
 use fleet::Timestamp;
 use reconciliation::Comparison;
 use startup::describe;
@@ -13,7 +13,7 @@ use tracing::{error, info, warn};
 
 use crate::{
     Reconciler,
-    ask::TIME_FOR_ALL,
+    ask::{TIME_FOR_ALL, is_lasting},
     reconciler::{Clock, Undone},
 };
 
@@ -33,98 +33,125 @@ impl Reconciler {
     }
 
     /// Looks at the subscriptions that `kingpin` wrote down: activates those that Catena's circuit breaker stopped, and has what they
-    /// missed replayed.
-    pub(crate) async fn look_at_subscriptions(&self, now: Clock) -> Result<(), Undone> {
-        let ledger = self
-            .table
-            .subscriptions_text(SubscriptionsText::Ledger)
-            .await?;
-        let ledger = match Ledger::read(ledger.as_deref()) {
-            Ok(ledger) if ledger.ours.is_empty() => return Ok(()),
+    /// missed replayed. What there is no time for is looked at again soon.
+    pub(crate) async fn look_at_subscriptions(
+        &self,
+        now: Clock,
+        deadline: tokio::time::Instant,
+    ) -> Result<(), Undone> {
+        let read = |which| self.table.subscriptions_text(which);
+        let before = read(SubscriptionsText::Watch).await?;
+        let mut watch = Watch::read(before.as_deref());
+        if read(SubscriptionsText::Ledger).await?.is_none() {
+            // Nobody set it up yet.
+            return Ok(());
+        }
+        let listed = self.catena.within(TIME_FOR_ALL).subscriptions(None);
+        let listed = match listed.collect(MOST).await {
+            Ok(listed) => listed.value.items,
+            Err(failure) => {
+                self.subscriptions_failed(&failure, &watch, now).await;
+                return Ok(());
+            }
+        };
+        // After the list, or one that is being made would pass for a stranger's.
+        let ledger = match Ledger::read(read(SubscriptionsText::Ledger).await?.as_deref()) {
             Ok(ledger) => ledger,
             Err(unreadable) => {
                 error!(outcome = "subscriptions-unreadable", cause = %unreadable, "subscriptions aren't looked at");
                 return Ok(());
             }
         };
-        let before = self
-            .table
-            .subscriptions_text(SubscriptionsText::Watch)
-            .await?;
-        let mut watch = Watch::read(before.as_deref());
-        let calls = self.catena.within(TIME_FOR_ALL);
-        let listed = match calls.subscriptions(None).collect(MOST).await {
-            Ok(listed) => listed.value.items,
-            Err(failure) => {
-                self.subscriptions_failed(&failure, now).await;
-                return Ok(());
-            }
-        };
+        let has_time =
+            || deadline.saturating_duration_since(tokio::time::Instant::now()) > TIME_FOR_ALL;
         let dead_letters = self
-            .dead_letters(&watch, &ledger, &listed, calls, now)
+            .dead_letters(&watch, &ledger, &listed, has_time, now)
             .await;
         let policy = &self.settings.policy;
         let at = timestamp(now());
         let found = watch.examine(&ledger, &listed, &dead_letters, policy, at);
         // First, so that what is cut off isn't tried without end.
-        let written = self
+        let mut text = watch.text();
+        let which = SubscriptionsText::Watch;
+        if !self
             .table
-            .replace_subscriptions_text(SubscriptionsText::Watch, before.as_deref(), &watch.text())
-            .await?;
-        if !written {
+            .replace_subscriptions_text(which, before.as_deref(), &text)
+            .await?
+        {
             // Somebody else looks.
             return Ok(());
         }
-        let (mut cured, mut recovered) = (false, false);
-        for finding in found {
-            match &finding {
-                Finding::Cure { id, stale, .. } => {
-                    cured = true;
-                    let failure = self.cure(id, *stale).await.err();
-                    log(&finding, failure.as_ref());
-                    if let Some(CatenaError::RateLimited { retry_after }) = failure {
-                        self.pause(retry_after, at).await;
-                        break;
-                    }
-                }
-                Finding::Recovered { .. } => {
-                    recovered = true;
-                    log(&finding, None);
-                }
-                _ => log(&finding, None),
-            }
+        let (cures, others): (Vec<_>, Vec<_>) = found
+            .into_iter()
+            .partition(|it| matches!(it, Finding::Cure { .. }));
+        let recovered = others
+            .iter()
+            .any(|it| matches!(it, Finding::Recovered { .. }));
+        for finding in &others {
+            log(finding, None);
         }
-        if cured {
-            let soon = timestamp(now()).plus(policy.wait(LOOK_AFTER_CURE_MS));
-            let shared = self.table.shared().await?;
-            self.table.take_subscriptions_look(&shared, soon).await?;
-        }
-        if recovered {
+        if recovered && watch.is_well() {
             self.compare_anew(now).await?;
         }
+        if cures.is_empty() {
+            return Ok(());
+        }
+        let mut left_alone = false;
+        for finding in &cures {
+            let Finding::Cure { id, stale, .. } = finding else {
+                continue;
+            };
+            if left_alone || !has_time() {
+                watch.give_back(id);
+                continue;
+            }
+            let failure = self.cure(id, *stale).await.err();
+            log(finding, failure.as_ref());
+            if let Some(CatenaError::RateLimited { retry_after }) = failure {
+                left_alone = true;
+                watch.give_back(id);
+                self.pause(retry_after, timestamp(now())).await;
+            }
+        }
+        if watch.text() != text {
+            let before = std::mem::replace(&mut text, watch.text());
+            self.table
+                .replace_subscriptions_text(which, Some(&before), &text)
+                .await?;
+        }
+        let soon = timestamp(now()).plus(policy.wait(LOOK_AFTER_CURE_MS));
+        let shared = self.table.shared().await?;
+        self.table.take_subscriptions_look(&shared, soon).await?;
         Ok(())
     }
 
-    /// How many dead letters there are of each subscription whose are to be counted. Those that can't be counted now are left out.
+    /// How many dead letters there are of each subscription whose are to be counted. Those that can't be counted now are left out, and
+    /// are to be counted at the next look.
     async fn dead_letters(
         &self,
         watch: &Watch,
         ledger: &Ledger,
         listed: &[Subscription],
-        calls: Calls<'_>,
+        has_time: impl Fn() -> bool,
         now: Clock,
     ) -> BTreeMap<String, u64> {
         let policy = &self.settings.policy;
         let mut counts = BTreeMap::new();
         for id in watch.to_count(ledger, listed, policy, timestamp(now())) {
+            if !has_time() {
+                break;
+            }
+            let calls = self.catena.within(TIME_FOR_ALL);
             match calls.subscription_metrics(id).await {
                 Ok(metrics) => {
-                    let count = metrics.value.dlq_count.unwrap_or_default();
-                    counts.insert(id.to_owned(), count);
+                    let count = metrics.value.dlq_count;
+                    counts.extend(count.map(|count| (id.to_owned(), count)));
                 }
                 Err(failure) => {
-                    self.subscriptions_failed(&failure, now).await;
-                    if !matches!(failure, CatenaError::NotFound) {
+                    self.subscriptions_failed(&failure, watch, now).await;
+                    let of_this_one =
+                        is_lasting(&failure) || matches!(failure, CatenaError::Unavailable { .. });
+                    if !of_this_one {
                         break;
                     }
                 }
@@ -144,16 +171,27 @@ impl Reconciler {
         Ok(())
     }
 
-    /// Has all lists compared from the next sweep on, from the first one: what was lost meanwhile is healed.
+    /// Has all lists compared from the next sweep on, from the first one: what was lost meanwhile is healed. Not more often than every
+    /// hour, whatever stops and recovers.
     async fn compare_anew(&self, now: Clock) -> Result<(), StoreError> {
+        let at = timestamp(now());
         let shared = self.table.shared().await?;
-        let anew = Comparison::new(timestamp(now())).text();
+        let last = shared.comparison.as_deref().and_then(Comparison::read);
+        let pause = self.settings.policy.wait(COMPARE_EVERY_MS);
+        if last.is_some_and(|it| it.finished.is_some() && at < it.started.plus(pause)) {
+            return Ok(());
+        }
+        let anew = Comparison::new(at).text();
         // If somebody is at it, that comparison ends there, and this one begins.
         self.table.compare(&shared, &anew, None).await?;
         Ok(())
     }
 
-    async fn subscriptions_failed(&self, failure: &CatenaError, now: Clock) {
+    async fn subscriptions_failed(&self, failure: &CatenaError, watch: &Watch, now: Clock) {
+        let blind = self.settings.policy.wait(BLIND_AFTER_MS);
+        let blind = watch
+            .seen_at
+            .is_some_and(|at| at.plus(blind) < timestamp(now()));
         match failure {
             CatenaError::RateLimited { retry_after } => {
                 self.pause(*retry_after, timestamp(now())).await;
@@ -167,6 +205,11 @@ impl Reconciler {
                     "webhook subscriptions can't be looked at"
                 );
             }
+            failure if blind => error!(
+                outcome = "subscriptions-failed",
+                cause = describe(failure),
+                "webhook subscriptions couldn't be looked at for hours"
+            ),
             failure => warn!(
                 outcome = "subscriptions-failed",
                 cause = describe(failure),
@@ -243,13 +286,17 @@ fn log(finding: &Finding, failure: Option<&CatenaError>) {
             webhook.id = id,
             event.name = event_name,
             since = since.0,
-            "subscription of {event_name} stops again and again: see to why its deliveries fail, then `kingpin subscription apply`"
+            "subscription of {event_name} stops again and again: see to why its deliveries fail, then `kingpin subscription apply` and `kingpin subscription replay`"
         ),
-        Finding::Paused { id, event_name } => error!(
+        Finding::Paused {
+            id,
+            event_name,
+            status,
+        } => error!(
             outcome = "subscription-paused",
             webhook.id = id,
             event.name = event_name,
-            "somebody paused the subscription of {event_name}: `kingpin subscription apply` activates it"
+            "the subscription of {event_name} is {status}, and not by Catena's circuit breaker: `kingpin subscription apply` activates it"
         ),
         Finding::Gone { id, event_name } => error!(
             outcome = "subscription-gone",
@@ -257,7 +304,17 @@ fn log(finding: &Finding, failure: Option<&CatenaError>) {
             event.name = event_name,
             "the subscription of {event_name} is gone at Catena: `kingpin subscription apply` makes it again"
         ),
-        Finding::Unknown { id, event_name } => error!(
+        Finding::Unknown {
+            id,
+            event_name,
+            beside_ours: true,
+        } => warn!(
+            outcome = "subscription-beside-ours",
+            webhook.id = id,
+            event.name = event_name,
+            "another subscription of {event_name} delivers here, too: `kingpin subscription plan` tells what to do"
+        ),
+        Finding::Unknown { id, event_name, .. } => error!(
             outcome = "subscription-unknown",
             webhook.id = id,
             event.name = event_name,
@@ -281,6 +338,10 @@ fn log(finding: &Finding, failure: Option<&CatenaError>) {
 const LOOK_EVERY_MS: i64 = 5 * 60 * 1000;
 /// Whether a cure helped.
 const LOOK_AFTER_CURE_MS: i64 = 60 * 1000;
+/// A comparison after each recovery would never come to its end.
+const COMPARE_EVERY_MS: i64 = 60 * 60 * 1000;
+/// For so long a failure to look is Catena's trouble alone.
+const BLIND_AFTER_MS: i64 = 6 * 60 * 60 * 1000;
 /// Subscriptions; there are some thirty.
 const MOST: usize = 10_000;
 /// Cures before a person should know.

@@ -15,7 +15,7 @@ impl std::fmt::Display for NobodyToAsk {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(
             "nothing was changed: there is no terminal to ask at\n\
-             Give --yes to do it without being asked, or --dry-run to see what it would do.",
+             Give --yes to do it without being asked.",
         )
     }
 }

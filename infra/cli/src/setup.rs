@@ -22,7 +22,7 @@ use crate::{
     partner::{Call, Partner},
     readable::Page,
     source::{Found, Source},
-    subscription::{Desk, progress, step_words},
+    subscription::{Desk, Which, note_words, progress, step_words},
     when::timestamp,
 };
 
@@ -131,7 +131,10 @@ async fn subscribed(found: &Found) -> Check {
     let name = "subscriptions";
     let applied = async {
         let source = &Source::of(found)?;
-        Desk::open(found, source).await?.apply(progress).await
+        Desk::open(found, source)
+            .await?
+            .apply(Which::All, progress)
+            .await
     };
     match applied.await {
         Ok(applied) if applied.is_complete() => {
@@ -141,9 +144,12 @@ async fn subscribed(found: &Found) -> Check {
         }
         Ok(applied) => {
             let refused = applied.refused.iter();
-            let refused = refused.map(|(name, why)| format!("{name} is refused: {why}"));
-            let left: Vec<String> = applied.left.iter().map(step_words).collect();
-            let found = refused.chain(left).collect::<Vec<_>>().join("; ");
+            let refused =
+                refused.map(|(step, why)| format!("refused: {}: {why}", step_words(step)));
+            let left = applied.left.iter().map(step_words);
+            let notes = applied.notes.iter().map(note_words);
+            let found = refused.chain(left).chain(notes).collect::<Vec<_>>();
+            let found = found.join("; ");
             Check::fail(name, found, "`kingpin subscription plan` tells more.")
         }
         Err(error) => Check::error(name, &error),

@@ -17,15 +17,15 @@ use clap::Subcommand;
 use fleet::Timestamp;
 use subscriptions::Step;
 
+pub(crate) use self::{
+    apply::Which,
+    desk::Desk,
+    page::{note_words, step_words},
+};
 use self::{
-    apply::made_at,
     desk::failed,
     page::{Row, Status},
     rotate::{Proof, Wanted},
-};
-pub(crate) use self::{
-    desk::Desk,
-    page::{note_words, step_words},
 };
 use crate::{
     confirm::{can_be_asked, confirmed},
@@ -111,10 +111,8 @@ pub(crate) async fn page(verb: &Verb, found: &Found, now: Timestamp) -> Result<P
             if *retry_refused {
                 desk.ledger.refused.clear();
             }
-            let applied = desk.apply(progress).await?;
-            let is_complete = applied.is_complete();
-            let page = page::applied(&applied, &source.place);
-            Ok(page.failed_unless(is_complete))
+            let applied = desk.apply(Which::All, progress).await?;
+            Ok(page::applied(&applied, &source.place))
         }
         Verb::Status => Ok(page::status(&status(&desk).await?, now)),
         Verb::Rotate {
@@ -126,15 +124,13 @@ pub(crate) async fn page(verb: &Verb, found: &Found, now: Timestamp) -> Result<P
                 even_if_silent: *even_if_silent,
             };
             let rotated = desk.rotate(wanted, progress, waiting).await?;
-            let is_complete = rotated.is_complete();
-            let page = page::rotated(&rotated, &desk.ledger, &source.place);
-            Ok(page.failed_unless(is_complete))
+            Ok(page::rotated(&rotated, &desk.ledger, &source.place))
         }
         Verb::Replay { ids, dry_run } => replay(&desk, ids, *dry_run).await,
         Verb::Adopt { id, yes } => adopt(&mut desk, id, *yes).await,
         Verb::Delete { ids, all, yes } => {
             let ids: BTreeSet<String> = match all {
-                true => desk.ledger.ours.keys().cloned().collect(),
+                true => all_of(&mut desk).await?,
                 false => ids.iter().cloned().collect(),
             };
             delete(&mut desk, &ids, *yes).await
@@ -192,8 +188,9 @@ async fn replay(desk: &Desk<'_>, ids: &[String], dry_run: bool) -> Result<Page> 
             Err(CatenaError::NotFound) if ids.is_empty() => continue,
             metrics => metrics.map_err(|error| failed(&tried, &error))?,
         };
-        let waiting = metrics.value.dlq_count.unwrap_or_default();
-        if waiting > 0 {
+        // Where Catena doesn't count, there may be some.
+        let waiting = metrics.value.dlq_count;
+        if waiting != Some(0) {
             if !dry_run {
                 let replayed = desk.calls().replay_subscription(&id).await;
                 replayed.map_err(|error| failed(&tried, &error))?;
@@ -225,12 +222,21 @@ async fn adopt(desk: &mut Desk<'_>, id: &str, yes: bool) -> Result<Page> {
             desk.url
         ),
     )?;
-    desk.ledger.adopt(id, &event_name, made_at(&seen.all, id));
+    desk.ledger.adopt(id, &event_name);
     desk.write().await?;
-    let applied = desk.apply(progress).await?;
-    let is_complete = applied.is_complete();
-    let page = page::applied(&applied, &desk.source.place);
-    Ok(page.failed_unless(is_complete))
+    let applied = desk.apply(Which::Keys, progress).await?;
+    Ok(page::applied(&applied, &desk.source.place))
+}
+
+/// All of ours, with those of a call whose answer was lost.
+async fn all_of(desk: &mut Desk<'_>) -> Result<BTreeSet<String>> {
+    let (seen, keyring) = (desk.list().await?, desk.keyring().await?);
+    for step in desk.plan(&seen, &keyring, &BTreeSet::new()).steps {
+        if let Step::Adopt { id, event_name } = step {
+            desk.ledger.adopt(&id, &event_name);
+        }
+    }
+    Ok(desk.ledger.ours.keys().cloned().collect())
 }
 
 async fn delete(desk: &mut Desk<'_>, ids: &BTreeSet<String>, yes: bool) -> Result<Page> {
@@ -259,12 +265,11 @@ async fn delete(desk: &mut Desk<'_>, ids: &BTreeSet<String>, yes: bool) -> Resul
         }
         let listed = seen.all.iter().find(|it| it.id == *id);
         let name = listed.and_then(|it| it.event_name.clone());
-        let ours = desk.ledger.ours.remove(id);
-        let name = name.or(ours.as_ref().map(|it| it.event_name.clone()));
+        let ours = desk.ledger.ours.get(id);
+        let name = name.or(ours.map(|it| it.event_name.clone()));
         deleted.push((id.clone(), name.unwrap_or_default()));
-        if ours.is_some() {
-            desk.write().await?;
-        }
+        desk.ledger.deleted(id);
+        desk.write().await?;
     }
     if !deleted.is_empty() {
         desk.change_keyring(|keyring| keyring.forget(ids.iter().map(String::as_str)))
@@ -320,7 +325,8 @@ stopped, on an old key, twice there, or not ours. Subscriptions are recognised b
 
 const APPLY: &str = "\
 Example: `kingpin subscription apply` does what `plan` says, writing each step down before the next. It may be run again at any time,
-and be killed at any moment: the next run finishes it. Exit code 1 if something is left that a person must judge.";
+and be killed at any moment: the next run finishes it. Exit code 1 if Catena refuses something that is needed, or if it can't be told which
+subscription is ours.";
 
 const STATUS: &str = "\
 Example: `kingpin subscription status --json` tells of each subscription its state, dead letters, deliveries of the last day, whether it
@@ -328,7 +334,8 @@ signs with the current key, and how often the reconciler brought it back.";
 
 const ROTATE: &str = "\
 Example: `kingpin subscription rotate --wait 30m` puts a new key beside the old one, gives it to each subscription, waits until each has
-delivered with it, and retires the old one. If that takes longer both keys stay, and the next run goes on. Exit code 1 until then.";
+delivered with it, and retires the old one. If that takes longer both keys stay, and the next run goes on. Exit code 1 until then. The newest
+of the keyring's shared keys, the last one, is the one that stays.";
 
 const REPLAY: &str = "\
 Example: `kingpin subscription replay --dry-run` says how many dead letters each subscription has; without --dry-run Catena delivers them

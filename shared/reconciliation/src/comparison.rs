@@ -22,7 +22,7 @@ pub struct Comparison {
     pub healed: u64,
     /// Fleets that had no record.
     pub imported: u64,
-    /// Of the healed ones, those of which an invitation or an agreement differed: webhooks always tell those.
+    /// Of the healed ones, those whose invitation had been decided for a while, which webhooks always tell.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub unheard: u64,
     /// Lists that Catena doesn't let us read to their end.

@@ -6,7 +6,7 @@ use catena::Subscription;
 use fleet::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{KeyName, covers};
+use crate::{KeyName, WANTED, covers};
 
 /// What is written down about subscriptions. Its JSON is one item in the table; `kingpin` writes it, the reconciler reads it. No
 /// secret is in it.
@@ -141,21 +141,36 @@ impl Ledger {
             .extend(asked.filter(|name| name.ends_with('*')));
     }
 
-    /// A subscription is ours from now on. With which key and URL is known if it came of what was asked for.
-    pub fn adopt(&mut self, id: &str, event_name: &str, made_at: Option<Timestamp>) {
-        let asked = self.asked.as_ref();
-        let asked = asked.filter(|it| it.explains(event_name, made_at));
+    /// A subscription is ours from now on. Which key and URL it has isn't known, so it is given both.
+    pub fn adopt(&mut self, id: &str, event_name: &str) {
         // The answer that was lost may have told of others, which existed for longer.
-        let catch_all = asked.map(|it| it.event_name.clone());
-        self.by_name
-            .extend(catch_all.filter(|name| name.ends_with('*')));
+        let catch_all = self.asked.as_ref().map(|it| it.event_name.clone());
+        let catch_all = catch_all.filter(|name| name.ends_with('*') && covers(name, event_name));
+        self.by_name.extend(catch_all);
         let ours = Ours {
             event_name: event_name.to_owned(),
-            key: asked.map(|it| it.key.clone()),
-            key_since: asked.map(|it| it.at),
-            url: asked.map(|it| it.url.clone()),
+            key: None,
+            key_since: None,
+            url: None,
         };
         self.ours.insert(id.to_owned(), ours);
+    }
+
+    /// A subscription was deleted on purpose. What it was for is wanted all the same, unless nothing is left.
+    pub fn deleted(&mut self, id: &str) {
+        let Some(ours) = self.ours.remove(id) else {
+            return;
+        };
+        if self.ours.is_empty() {
+            self.asked = None;
+            self.refused.clear();
+            self.by_name.clear();
+            return;
+        }
+        let catch_all = WANTED.iter().map(|it| it.event_name);
+        let mut catch_all = catch_all.filter(|name| name.ends_with('*'));
+        let catch_all = catch_all.find(|name| covers(name, &ours.event_name));
+        self.by_name.extend(catch_all.map(str::to_owned));
     }
 
     /// A subscription was given a key and a URL.

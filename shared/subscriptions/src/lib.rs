@@ -18,5 +18,5 @@ mod watch;
 pub use keyring::{KEYRING_LEASE_MS, KeyName, KeyringDocument, UnusableKeyring};
 pub use ledger::{Asked, Form, Ledger, Ours, UnreadableLedger};
 pub use plan::{Note, Plan, Step, World, plan};
-pub use wanted::{ACTIONS, WANTED, Wanted, covers, is_wanted, shows};
+pub use wanted::{ACTIONS, WANTED, Wanted, covers, is_wanted, shows, shows_host};
 pub use watch::{Finding, Watch};

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use catena::{Status, Subscription};
 use fleet::Timestamp;
 
-use crate::{ACTIONS, KeyringDocument, Ledger, Ours, WANTED, covers, is_wanted, shows};
+use crate::{ACTIONS, KeyringDocument, Ledger, Ours, WANTED, covers, is_wanted, shows, shows_host};
 
 /// Everything that a plan follows from.
 #[derive(Clone, Copy, Debug)]
@@ -132,10 +132,12 @@ pub enum Note {
         /// What it is for.
         event_name: String,
     },
-    /// Catena refused this name, which isn't needed.
+    /// Catena refused this name.
     Refused {
         /// The name.
         event_name: String,
+        /// It tells what nothing else tells at once.
+        telling: bool,
         /// When.
         at: Timestamp,
     },
@@ -144,16 +146,6 @@ pub enum Note {
 impl Note {
     fn is_ambiguous_about(&self, name: &str) -> bool {
         matches!(self, Self::Ambiguous { event_name, .. } if event_name == name)
-    }
-}
-
-impl Step {
-    /// Whether it asks Catena to change something.
-    pub fn is_at_catena(&self) -> bool {
-        matches!(
-            self,
-            Self::Update { .. } | Self::Activate { .. } | Self::Create { .. }
-        )
     }
 }
 
@@ -213,13 +205,14 @@ pub fn plan(world: World<'_>) -> Plan {
             _ if ambiguous => {}
             _ if world.exists.contains(&name) => notes.push(Note::Unlisted { event_name: name }),
             Some(at) => notes.push(Note::Refused {
+                telling: !WANTED
+                    .iter()
+                    .any(|it| it.may_be_refused && it.event_name == name),
                 event_name: name,
                 at: *at,
             }),
             None => plan.steps.push(Step::Create {
-                may_be_refused: WANTED
-                    .iter()
-                    .any(|it| it.may_be_refused && it.event_name == name),
+                may_be_refused: !is_needed(&name),
                 event_name: name,
             }),
         }
@@ -232,11 +225,14 @@ pub fn plan(world: World<'_>) -> Plan {
     if !unnamed.is_empty() {
         plan.steps.push(Step::Name { ids: unnamed });
     }
-    plan.steps
-        .extend(gone.into_iter().map(|(id, ours)| Step::Forget {
-            id: id.to_owned(),
-            event_name: ours.event_name.clone(),
-        }));
+    // What isn't replaced yet stays written down, or nobody would know that it is missing.
+    let replaced = gone
+        .into_iter()
+        .filter(|(_, ours)| is_there(&ours.event_name) || !is_wanted(&ours.event_name));
+    plan.steps.extend(replaced.map(|(id, ours)| Step::Forget {
+        id: id.to_owned(),
+        event_name: ours.event_name.clone(),
+    }));
 
     for other in others {
         let event_name = other.event_name.clone().unwrap_or_default();
@@ -251,15 +247,15 @@ pub fn plan(world: World<'_>) -> Plan {
         let may_be_ours = shows(other.shown_url(), world.url);
         notes.extend(match () {
             () if ambiguous => None,
-            () if !fleets(other).is_empty() => Some(Note::Scoped {
-                id,
-                event_name,
-                fleets: fleets(other),
-            }),
             () if !may_be_ours => Some(Note::Foreign {
                 id,
                 event_name,
                 url: other.shown_url().map(str::to_owned),
+            }),
+            () if !fleets(other).is_empty() => Some(Note::Scoped {
+                id,
+                event_name,
+                fleets: fleets(other),
             }),
             () if is_there(&event_name) => Some(Note::Duplicate { id, event_name }),
             () => Some(Note::Unknown { id, event_name }),
@@ -324,10 +320,10 @@ fn adoptions<'a>(
         });
         // It exists, says Catena, at our URL: so it is one of these, whenever it was made.
         let exists = world.exists.iter().any(|name| covers(name, event_name));
-        let exists = exists && shows(other.shown_url(), world.url);
+        let exists = exists && shows_host(other.shown_url(), world.url);
         let is_there = alive
             .values()
-            .any(|(ours, _)| ours.event_name == event_name);
+            .any(|(ours, listed)| ours.event_name == event_name && fleets(listed).is_empty());
         if (asked_for || exists) && !is_there && fleets(other).is_empty() && is_wanted(event_name) {
             candidates.entry(event_name).or_default().push(&other.id);
         }
@@ -345,6 +341,13 @@ fn adoptions<'a>(
         }
     }
     (adopted, notes)
+}
+
+/// Whether Catena takes a name for all that is known. The actions of a catch-all are known from their payloads alone.
+fn is_needed(name: &str) -> bool {
+    WANTED
+        .iter()
+        .any(|it| it.event_name == name && !it.may_be_refused)
 }
 
 /// The names to subscribe. A catch-all is subscribed as such if nothing of it is there, and else name by name: what it was made into

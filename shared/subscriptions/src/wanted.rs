@@ -79,6 +79,16 @@ pub fn shows(shown: Option<&str>, url: &str) -> bool {
     }
 }
 
+/// The same, if so much of it can be seen that it is of the same host.
+pub fn shows_host(shown: Option<&str>, url: &str) -> bool {
+    let after_scheme = url.find("://").map_or(0, |at| at + 3);
+    let host = url[after_scheme..]
+        .find('/')
+        .map_or(url.len(), |at| after_scheme + at);
+    let visible = shown.map_or(0, |it| it.find('*').unwrap_or(it.len()));
+    shows(shown, url) && visible >= host
+}
+
 /// Whether Kingpin subscribes an event.
 pub fn is_wanted(event_name: &str) -> bool {
     WANTED.iter().any(|it| covers(it.event_name, event_name))
@@ -95,6 +105,22 @@ mod tests {
         assert!(!covers("connection.*", "connection."));
         assert!(covers("tsp.created", "tsp.created"));
         assert!(!covers("tsp.created", "tsp.created.late"));
+    }
+
+    #[test]
+    fn a_host_is_the_same_if_it_can_be_seen() {
+        let url = "https://hooks.example.com/webhooks/catena";
+        for (shown, expected) in [
+            (Some("https://hooks.example.com/*****"), true),
+            (Some("https://hooks.example.com*****"), true),
+            (Some(url), true),
+            (Some("https://hooks.*****"), false),
+            (Some("https://other.example.com/*****"), false),
+            (Some("*****"), false),
+            (None, false),
+        ] {
+            assert_eq!(shows_host(shown, url), expected, "{shown:?}");
+        }
     }
 
     #[test]

@@ -5,11 +5,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use catena::{Status, Subscription};
+use catena::{Status, Subscription, SubscriptionFilters};
 use fleet::{Policy, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::{Ledger, is_wanted, shows};
+use crate::{Ledger, is_wanted, shows_host};
 
 /// What is remembered from one look at the subscriptions to the next. Its JSON is in the table.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +20,9 @@ pub struct Watch {
     /// When the dead letters of all were counted last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counted_at: Option<Timestamp>,
+    /// When lasting states were told last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    told_at: Option<Timestamp>,
     /// Those that aren't well, by their ids.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     ailing: BTreeMap<String, Ailing>,
@@ -60,12 +63,14 @@ pub enum Finding {
         /// Since when it isn't well.
         since: Timestamp,
     },
-    /// Somebody paused it; what happens meanwhile isn't delivered.
+    /// Somebody paused it, or it is in a state that nobody knows: what happens meanwhile isn't delivered.
     Paused {
         /// The subscription.
         id: String,
         /// What it is for.
         event_name: String,
+        /// What Catena says.
+        status: Status,
     },
     /// It is gone at Catena.
     Gone {
@@ -74,12 +79,14 @@ pub enum Finding {
         /// What it was for.
         event_name: String,
     },
-    /// It may deliver to us, and nobody wrote it down: what it delivers can't be proved.
+    /// It delivers to our host, and nobody wrote it down: what it delivers can't be proved.
     Unknown {
         /// The subscription.
         id: String,
         /// What it is for.
         event_name: String,
+        /// One of ours is for the same, or it is for some fleets alone: then nothing is lost by it.
+        beside_ours: bool,
     },
     /// It is well again.
     Recovered {
@@ -113,7 +120,7 @@ impl Watch {
         policy: &Policy,
         now: Timestamp,
     ) -> BTreeSet<&'a str> {
-        let all = self.is_hourly(policy, now);
+        let all = is_due(self.counted_at, policy, now);
         let active = listed.iter().filter(|it| it.status == Some(Status::Active));
         let active: BTreeSet<&str> = active.map(|it| it.id.as_str()).collect();
         let there: BTreeSet<&str> = listed.iter().map(|it| it.id.as_str()).collect();
@@ -121,14 +128,6 @@ impl Watch {
         let ours = ours.filter(|id| there.contains(id));
         ours.filter(|id| all || !active.contains(id) || self.ailing.contains_key(*id))
             .collect()
-    }
-
-    /// Whether all dead letters are to be counted, and lasting states to be told again.
-    pub fn is_hourly(&self, policy: &Policy, now: Timestamp) -> bool {
-        let due = self
-            .counted_at
-            .map(|at| at.plus(policy.wait(COUNT_EVERY_MS)));
-        due.is_none_or(|at| at <= now)
     }
 
     /// What to do about what Catena lists, and what a person should know. Remembers it; a cure counts as done once it is found here, so
@@ -141,23 +140,30 @@ impl Watch {
         policy: &Policy,
         now: Timestamp,
     ) -> Vec<Finding> {
-        let hourly = self.is_hourly(policy, now);
+        let hourly = is_due(self.told_at, policy, now);
+        let counts_all = is_due(self.counted_at, policy, now);
         let there: BTreeMap<&str, &Subscription> =
             listed.iter().map(|it| (it.id.as_str(), it)).collect();
         let mut findings = Vec::new();
         for (id, ours) in &ledger.ours {
             let (id, event_name) = (id.clone(), ours.event_name.clone());
-            let status = there.get(id.as_str()).and_then(|it| it.status.clone());
+            let status = there.get(id.as_str()).map(|it| it.status.clone());
             let waiting = dead_letters.get(&id).copied().unwrap_or_default();
             match status {
-                None | Some(Status::Deleted) => {
+                None | Some(Some(Status::Deleted)) => {
                     self.ailing.remove(&id);
                     findings.extend(hourly.then_some(Finding::Gone { id, event_name }));
                 }
-                Some(Status::Paused) => {
-                    findings.extend(hourly.then_some(Finding::Paused { id, event_name }));
+                Some(Some(Status::Stale)) => {
+                    findings.extend(self.ill(id, event_name, true, policy, now));
                 }
-                Some(Status::Stale) => findings.extend(self.ill(id, event_name, true, policy, now)),
+                Some(Some(status)) if status != Status::Active => {
+                    findings.extend(hourly.then_some(Finding::Paused {
+                        id,
+                        event_name,
+                        status,
+                    }));
+                }
                 Some(_) if waiting > 0 => {
                     findings.extend(self.ill(id, event_name, false, policy, now));
                 }
@@ -169,22 +175,31 @@ impl Watch {
             }
         }
         self.ailing.retain(|id, _| ledger.ours.contains_key(id));
-        let url = ledger.ours.values().find_map(|ours| ours.url.as_deref());
-        let unknown = listed.iter().filter(|it| {
-            let wanted = it.event_name.as_deref().is_some_and(is_wanted);
-            let active = it.status == Some(Status::Active);
-            let here = url.is_some_and(|url| shows(it.shown_url(), url));
-            hourly && wanted && active && here && !ledger.ours.contains_key(&it.id)
-        });
-        findings.extend(unknown.map(|it| Finding::Unknown {
-            id: it.id.clone(),
-            event_name: it.event_name.clone().unwrap_or_default(),
-        }));
+        findings.extend(strangers(ledger, listed).filter(|_| hourly));
         self.seen_at = Some(now);
         if hourly {
+            self.told_at = Some(now);
+        }
+        let ours_there = ledger
+            .ours
+            .keys()
+            .filter(|id| there.contains_key(id.as_str()));
+        if counts_all && ours_there.clone().all(|id| dead_letters.contains_key(id)) {
             self.counted_at = Some(now);
         }
         findings
+    }
+
+    /// A cure that was found wasn't tried: it doesn't count.
+    pub fn give_back(&mut self, id: &str) {
+        if let Some(ailing) = self.ailing.get_mut(id) {
+            ailing.cures = ailing.cures.saturating_sub(1);
+        }
+    }
+
+    /// Whether all that ailed are well now, as far as that is known.
+    pub fn is_well(&self) -> bool {
+        self.ailing.values().all(|it| it.well_since.is_some())
     }
 
     /// Since when the first of those that aren't well hasn't been, if there is one, or was lately.
@@ -211,12 +226,20 @@ impl Watch {
             last: now,
             well_since: None,
         });
+        // One that was well for longer than the next cure would wait is ill anew; one that stops again and again isn't.
+        let next = WAITS_MS
+            .get(ailing.cures as usize)
+            .unwrap_or(&WELL_AFTER_MS);
+        let well_for = ailing.well_since.map(|since| now.0.saturating_sub(since.0));
+        if well_for.is_some_and(|well_for| well_for >= policy.wait((*next).max(HOUR))) {
+            (ailing.since, ailing.cures) = (now, 0);
+        }
         ailing.well_since = None;
         let before = ailing.cures;
         let Some(wait) = WAITS_MS.get(before as usize) else {
             let since = ailing.since;
             // As often as lasting states are told.
-            let told = ailing.last.plus(policy.wait(COUNT_EVERY_MS)) <= now;
+            let told = ailing.last.plus(policy.wait(EVERY_MS)) <= now;
             return told.then(|| {
                 ailing.last = now;
                 Finding::GivenUp {
@@ -264,6 +287,40 @@ impl Watch {
     }
 }
 
+/// Subscriptions that deliver to our host and that nobody wrote down.
+fn strangers<'a>(
+    ledger: &'a Ledger,
+    listed: &'a [Subscription],
+) -> impl Iterator<Item = Finding> + 'a {
+    let url = ledger.ours.values().find_map(|ours| ours.url.as_deref());
+    let strangers = listed.iter().filter(move |it| {
+        let active = it.status == Some(Status::Active);
+        let here = url.is_some_and(|url| shows_host(it.shown_url(), url));
+        active && here && !ledger.ours.contains_key(&it.id)
+    });
+    strangers.filter_map(|it| {
+        let event_name = it.event_name.clone()?;
+        let whole = it
+            .filters
+            .as_ref()
+            .is_none_or(SubscriptionFilters::is_empty);
+        let known = ledger
+            .ours
+            .values()
+            .any(|ours| ours.event_name == event_name);
+        is_wanted(&event_name).then(|| Finding::Unknown {
+            id: it.id.clone(),
+            event_name,
+            beside_ours: known || !whole,
+        })
+    })
+}
+
+/// Whether an hour is over since a moment.
+fn is_due(at: Option<Timestamp>, policy: &Policy, now: Timestamp) -> bool {
+    at.is_none_or(|at| at.plus(policy.wait(EVERY_MS)) <= now)
+}
+
 /// Before each cure, from the one before: together two days.
 const WAITS_MS: [i64; 8] = [
     0,
@@ -275,8 +332,8 @@ const WAITS_MS: [i64; 8] = [
     12 * HOUR,
     24 * HOUR,
 ];
-/// A call for each of ours.
-const COUNT_EVERY_MS: i64 = HOUR;
+/// Counting is a call for each of ours, and lasting states are told as often.
+const EVERY_MS: i64 = HOUR;
 /// Longer than the breaker's grace and the longest wait.
 const WELL_AFTER_MS: i64 = 24 * HOUR;
 const MINUTE: i64 = 60 * 1000;
@@ -294,7 +351,7 @@ mod tests {
             id: id.to_owned(),
             event_name: Some("tsp.created".to_owned()),
             status: Some(status),
-            url: None,
+            url: Some("https://hooks.example.com/*****".into()),
             filters: None,
             created_at: None,
             updated_at: None,
@@ -407,6 +464,38 @@ mod tests {
     }
 
     #[test]
+    fn one_that_stops_now_and_then_is_ill_anew_each_time_and_what_is_not_tried_does_not_count() {
+        let mut story = Story::new();
+        for day in 0..30 {
+            story.now = NOW.plus(day * 24 * HOUR);
+            assert_eq!(story.look(Status::Stale, 0), [cure(true, 0)], "day {day}");
+            story.now = story.now.plus(2 * MINUTE);
+            assert!(!story.watch.is_well());
+            story.look(Status::Active, 0);
+            assert!(story.watch.is_well());
+        }
+        let mut story = Story::new();
+        for _ in 0..30 {
+            assert_eq!(story.look(Status::Stale, 0), [cure(true, 0)]);
+            story.watch.give_back("W");
+            story.now = story.now.plus(MINUTE);
+        }
+    }
+
+    #[test]
+    fn what_is_not_counted_is_counted_at_the_next_look() {
+        let (policy, ledger) = (Policy::default(), ledger(&["A", "B"]));
+        let all = [listed("A", Status::Active), listed("B", Status::Active)];
+        let mut watch = Watch::default();
+        let some = BTreeMap::from([("A".to_owned(), 0)]);
+        watch.examine(&ledger, &all, &some, &policy, NOW);
+        assert_eq!(watch.to_count(&ledger, &all, &policy, NOW).len(), 2);
+        let both = BTreeMap::from([("A".to_owned(), 0), ("B".to_owned(), 0)]);
+        watch.examine(&ledger, &all, &both, &policy, NOW);
+        assert_eq!(watch.to_count(&ledger, &all, &policy, NOW).len(), 0);
+    }
+
+    #[test]
     fn what_only_a_person_can_judge_is_told_every_hour() {
         let policy = Policy::default();
         let mut watch = Watch::default();
@@ -432,10 +521,12 @@ mod tests {
             Finding::Paused {
                 id: "P".to_owned(),
                 event_name: event_name(),
+                status: Status::Paused,
             },
             Finding::Unknown {
                 id: "U".to_owned(),
                 event_name: event_name(),
+                beside_ours: true,
             },
         ];
         assert_eq!(told, [once.clone(), once].concat());
@@ -453,7 +544,8 @@ mod tests {
             ids.into_iter().map(str::to_owned).collect::<Vec<_>>()
         };
         assert_eq!(count(&watch, 0), ["A", "S"]);
-        watch.examine(&ledger, &all, &BTreeMap::new(), &policy, NOW);
+        let counted = BTreeMap::from([("A".to_owned(), 0), ("S".to_owned(), 0)]);
+        watch.examine(&ledger, &all, &counted, &policy, NOW);
         assert_eq!(count(&watch, 5), ["S"]);
         assert_eq!(count(&watch, 60), ["A", "S"]);
     }

@@ -40,8 +40,12 @@ fn standing(plan: &Plan, ours: usize) -> Check {
             false => Check::fail(NAME, found, apply),
         };
     }
-    let needs_a_person =
-        |note: &&Note| !matches!(note, Note::Foreign { .. } | Note::Refused { .. });
+    let needs_a_person = |note: &&Note| {
+        !matches!(
+            note,
+            Note::Foreign { .. } | Note::Refused { telling: false, .. }
+        )
+    };
     let notes: Vec<String> = plan
         .notes
         .iter()
@@ -49,13 +53,10 @@ fn standing(plan: &Plan, ours: usize) -> Check {
         .map(note_words)
         .collect();
     match &notes[..] {
-        [] => Check::ok(NAME, format!("{ours} are ours, and all deliver")),
+        [] => Check::ok(NAME, format!("{ours} are ours, and all are active")),
         [first, ..] => Check::warn(
             NAME,
-            format!(
-                "{ours} are ours, and all deliver; {} others may deliver here, too",
-                notes.len()
-            ),
+            format!("{ours} are ours, and all are active; {} notes", notes.len()),
             first,
         ),
     }
@@ -74,7 +75,7 @@ mod tests {
         let good = standing(&plan(vec![], vec![]), 24);
         assert_eq!(
             (good.verdict, good.found.as_str()),
-            (Verdict::Ok, "24 are ours, and all deliver")
+            (Verdict::Ok, "24 are ours, and all are active")
         );
         let create = Step::Create {
             event_name: "tsp.created".to_owned(),
@@ -99,7 +100,7 @@ mod tests {
         };
         let unknown = standing(&plan(vec![], vec![other("X"), other("Y")]), 24);
         assert_eq!(unknown.verdict, Verdict::Warn);
-        assert!(unknown.found.contains("2 others"), "{unknown:?}");
+        assert!(unknown.found.contains("2 notes"), "{unknown:?}");
         let foreign = Note::Foreign {
             id: "F".to_owned(),
             event_name: "tsp.created".to_owned(),

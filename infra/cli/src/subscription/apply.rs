@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Result, bail};
-use catena::Subscription;
+use catena::SHORTEST_KEY;
 use catena_client::{CatenaError, NewSubscription, SubscriptionChange};
 use fleet::Timestamp;
 use subscriptions::{Asked, KeyName, KeyringDocument, Note, Step};
@@ -15,13 +15,29 @@ use super::{
 };
 use crate::{trouble::Trouble, when};
 
+/// Which steps are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Which {
+    /// All.
+    All,
+    /// Those that give ours the current key and URL.
+    Keys,
+}
+
+impl Which {
+    fn includes(self, step: &Step) -> bool {
+        let keys = matches!(step, Step::AddKey | Step::Update { .. } | Step::Name { .. });
+        self == Self::All || keys
+    }
+}
+
 /// What came of applying.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Applied {
     /// What was done, in this order.
     pub(crate) done: Vec<Step>,
-    /// Names that Catena refuses, though they are needed, and why.
-    pub(crate) refused: Vec<(String, String)>,
+    /// What Catena refuses, though it is needed, and why.
+    pub(crate) refused: Vec<(Step, String)>,
     /// What is left to do, if it couldn't be done.
     pub(crate) left: Vec<Step>,
     /// What a person should know.
@@ -33,58 +49,67 @@ pub(crate) struct Applied {
 impl Applied {
     /// Whether all is as it should be.
     pub(crate) fn is_complete(&self) -> bool {
-        let unsure = |note: &Note| matches!(note, Note::Ambiguous { .. } | Note::Unlisted { .. });
-        self.refused.is_empty() && self.left.is_empty() && !self.notes.iter().any(unsure)
+        self.refused.is_empty() && self.left.is_empty() && !self.notes.iter().any(is_unsure)
     }
+}
+
+/// Whether it isn't known if Catena delivers something.
+pub(crate) fn is_unsure(note: &Note) -> bool {
+    matches!(note, Note::Ambiguous { .. } | Note::Unlisted { .. })
 }
 
 impl Desk<'_> {
     /// Does what is planned, and plans again until nothing is left. May be cut off anywhere: the next run finishes it.
-    pub(crate) async fn apply(&mut self, progress: impl Fn(&Step)) -> Result<Applied> {
+    pub(crate) async fn apply(
+        &mut self,
+        which: Which,
+        progress: impl Fn(&Step),
+    ) -> Result<Applied> {
         let mut applied = Applied::default();
         let mut exists = BTreeSet::new();
         for _round in 0..ROUNDS {
             let seen = self.list().await?;
             let keyring = self.keyring().await?;
+            if keyring.has_short_keys() {
+                bail!(
+                    "the keyring holds a key of less than {SHORTEST_KEY} characters, so webhook-ingest takes none of it\n\
+                     Replace it: README, \"Signing keys\"."
+                );
+            }
             let plan = self.plan(&seen, &keyring, &exists);
-            let refused = |step: &Step| match step {
-                Step::Create { event_name, .. } => {
-                    let mut refused = applied.refused.iter();
-                    refused.any(|(name, _)| name == event_name)
-                }
-                _ => false,
+            let open = |step: &Step| {
+                let refused = applied.refused.iter().any(|(refused, _)| refused == step);
+                which.includes(step) && !refused
             };
-            let steps: Vec<Step> = plan.steps.into_iter().filter(|it| !refused(it)).collect();
+            let steps: Vec<Step> = plan.steps.into_iter().filter(open).collect();
             applied.notes = plan.notes;
             applied.ours = self.ledger.ours.len();
+            applied.left.clone_from(&steps);
             if steps.is_empty() {
-                if self.ledger.asked.take().is_some() {
+                let settled = which == Which::All && applied.refused.is_empty();
+                if settled && self.ledger.asked.take().is_some() {
                     self.write().await?;
                 }
                 return Ok(applied);
             }
-            applied.left.clone_from(&steps);
             for step in steps {
                 progress(&step);
-                if self
-                    .take(&step, &seen, &mut exists, &mut applied.refused)
-                    .await?
-                {
-                    applied.done.push(step);
+                match self.take(&step, &seen, &mut exists).await? {
+                    Taken::Done => applied.done.push(step),
+                    Taken::Open => {}
+                    Taken::Refused(why) => applied.refused.push((step, why)),
                 }
             }
         }
         Ok(applied)
     }
 
-    /// Does one step. `false` if that turned out to be impossible for now.
     async fn take(
         &mut self,
         step: &Step,
         seen: &Seen,
         exists: &mut BTreeSet<String>,
-        refused: &mut Vec<(String, String)>,
-    ) -> Result<bool> {
+    ) -> Result<Taken> {
         match step {
             Step::AddKey => {
                 let key = new_key()?;
@@ -96,8 +121,7 @@ impl Desk<'_> {
                 .await?;
             }
             Step::Adopt { id, event_name } => {
-                let made_at = made_at(&seen.all, id);
-                self.ledger.adopt(id, event_name, made_at);
+                self.ledger.adopt(id, event_name);
                 self.write().await?;
             }
             Step::Update { id, event_name, .. } => return self.update(id, event_name).await,
@@ -113,18 +137,17 @@ impl Desk<'_> {
                     Creation::Made => {}
                     Creation::Exists => {
                         exists.insert(event_name.clone());
-                        return Ok(false);
+                        return Ok(Taken::Open);
                     }
                     Creation::Refused(_) if *may_be_refused => {
                         self.ledger.refused(now());
                         self.write().await?;
-                        return Ok(false);
+                        return Ok(Taken::Open);
                     }
                     Creation::Refused(why) => {
-                        refused.push((event_name.clone(), why));
                         self.ledger.asked = None;
                         self.write().await?;
-                        return Ok(false);
+                        return Ok(Taken::Refused(why));
                     }
                 }
             }
@@ -137,14 +160,14 @@ impl Desk<'_> {
                 self.write().await?;
             }
         }
-        Ok(true)
+        Ok(Taken::Done)
     }
 
-    /// Gives a subscription our URL and the current key, which is in the keyring already. `false` if it is gone.
-    pub(crate) async fn update(&mut self, id: &str, event_name: &str) -> Result<bool> {
+    /// Gives a subscription our URL and the current key, which is in the keyring already.
+    async fn update(&mut self, id: &str, event_name: &str) -> Result<Taken> {
         let keyring = self.keyring().await?;
         let Some(key) = keyring.current() else {
-            return Ok(false);
+            return Ok(Taken::Open);
         };
         let change = SubscriptionChange {
             url: Some(self.url.clone()),
@@ -152,7 +175,11 @@ impl Desk<'_> {
         };
         let changed = match self.calls().change_subscription(id, &change).await {
             Ok(changed) => changed,
-            Err(CatenaError::NotFound) => return Ok(false),
+            // Gone meanwhile.
+            Err(CatenaError::NotFound) => return Ok(Taken::Open),
+            Err(error @ CatenaError::Refused(_)) => {
+                return Ok(Taken::Refused(Trouble::of(&error).what));
+            }
             Err(error) => {
                 let tried = format!("change the subscription of {event_name}");
                 return Err(failed(&tried, &error));
@@ -161,22 +188,25 @@ impl Desk<'_> {
         let at = timestamp(changed.observed.latest());
         self.ledger.updated(id, KeyName::of(key), &self.url, at);
         self.write().await?;
-        Ok(true)
+        Ok(Taken::Done)
     }
 
-    /// Has a subscription deliver again, and what waited for that replayed. `false` if it is gone.
-    async fn activate(&self, id: &str, event_name: &str) -> Result<bool> {
-        let activated = async {
-            self.calls().activate_subscription(id).await?;
-            self.calls().replay_subscription(id).await
-        };
-        match activated.await {
-            Ok(_) => Ok(true),
-            Err(CatenaError::NotFound) => Ok(false),
-            Err(error) => {
-                let tried = format!("activate the subscription of {event_name}");
-                Err(failed(&tried, &error))
+    /// Has a subscription deliver again, and what waited for that replayed.
+    async fn activate(&self, id: &str, event_name: &str) -> Result<Taken> {
+        let tried = format!("activate the subscription of {event_name}");
+        match self.calls().activate_subscription(id).await {
+            Ok(_) => {}
+            // Gone meanwhile.
+            Err(CatenaError::NotFound) => return Ok(Taken::Open),
+            Err(error @ CatenaError::Refused(_)) => {
+                return Ok(Taken::Refused(Trouble::of(&error).what));
             }
+            Err(error) => return Err(failed(&tried, &error)),
+        }
+        match self.calls().replay_subscription(id).await {
+            // It has no dead letters, says a 404; what waits in spite of a refusal the reconciler has replayed.
+            Ok(_) | Err(CatenaError::NotFound | CatenaError::Refused(_)) => Ok(Taken::Done),
+            Err(error) => Err(failed(&tried, &error)),
         }
     }
 
@@ -203,6 +233,9 @@ impl Desk<'_> {
             secret: key.to_owned(),
         };
         match self.calls().create_subscription(&new).await {
+            Ok(made) if made.value.is_empty() => bail!(
+                "Catena answers that it subscribed {event_name}, and with no subscription: run this again, which looks for it"
+            ),
             Ok(made) => {
                 self.ledger
                     .made(&made.value, timestamp(made.observed.latest()));
@@ -222,6 +255,15 @@ impl Desk<'_> {
     }
 }
 
+/// What came of a step.
+enum Taken {
+    Done,
+    /// It couldn't be done now, and the next plan says what to do instead.
+    Open,
+    /// Catena doesn't take it, in its words.
+    Refused(String),
+}
+
 /// What came of asking for a subscription.
 enum Creation {
     Made,
@@ -229,12 +271,6 @@ enum Creation {
     Exists,
     /// Catena doesn't take it, in its words.
     Refused(String),
-}
-
-/// When a subscription was made.
-pub(crate) fn made_at(all: &[Subscription], id: &str) -> Option<Timestamp> {
-    let found = all.iter().find(|it| it.id == id);
-    found.and_then(|it| it.created_at).map(timestamp)
 }
 
 fn now() -> Timestamp {

@@ -147,29 +147,37 @@ impl<'a> Desk<'a> {
         &mut self,
         change: impl Fn(&mut KeyringDocument),
     ) -> Result<KeyringDocument> {
-        self.lease_keyring().await?;
-        let before = self.keyring().await?;
-        let mut after = before.clone();
-        change(&mut after);
-        if after != before {
-            self.secret.write(&after.text()).await?;
+        loop {
+            let until = self.lease_keyring().await?;
+            let before = self.keyring().await?;
+            let mut after = before.clone();
+            change(&mut after);
+            // A machine that slept meanwhile mustn't write what it read before.
+            let in_time = now().plus(KEYRING_LEASE_MS / 2) < until;
+            if after != before && in_time {
+                self.secret.write(&after.text()).await?;
+            }
+            self.ledger.keyring_leased_until = None;
+            self.write().await?;
+            if after == before || in_time {
+                return Ok(after);
+            }
         }
-        self.ledger.keyring_leased_until = None;
-        self.write().await?;
-        Ok(after)
     }
 
     /// Waits until nobody has the keyring, and takes it. Whoever was killed with it has it for some seconds more.
-    async fn lease_keyring(&mut self) -> Result<()> {
+    async fn lease_keyring(&mut self) -> Result<Timestamp> {
         loop {
-            let now = when::timestamp(OffsetDateTime::now_utc());
+            let now = now();
             let taken = self
                 .ledger
                 .keyring_leased_until
                 .filter(|until| now < *until);
             let Some(until) = taken else {
-                self.ledger.keyring_leased_until = Some(now.plus(KEYRING_LEASE_MS));
-                return self.write().await;
+                let until = now.plus(KEYRING_LEASE_MS);
+                self.ledger.keyring_leased_until = Some(until);
+                self.write().await?;
+                return Ok(until);
             };
             // A clock that is far ahead mustn't stop everybody.
             let left = (until.0 - now.0).clamp(0, KEYRING_LEASE_MS).unsigned_abs();
@@ -202,6 +210,10 @@ impl<'a> Desk<'a> {
 pub(crate) fn failed(tried: &str, error: &CatenaError) -> anyhow::Error {
     let Trouble { what, remedy } = Trouble::of(error);
     anyhow!("could not {tried} at Catena: {what}\n{remedy}")
+}
+
+fn now() -> Timestamp {
+    when::timestamp(OffsetDateTime::now_utc())
 }
 
 pub(crate) fn timestamp(at: Instant) -> Timestamp {

@@ -81,37 +81,43 @@ pub(crate) fn applied(applied: &Applied, place: &str) -> Page {
     for step in &applied.done {
         text += &wrapped("  - ", 4, &step_words(step));
     }
-    for (event_name, why) in &applied.refused {
-        let words = format!(
-            "Catena refuses to subscribe {}: {}. Ask Catena's support, or whether another program subscribed it with this URL.",
-            plain(event_name),
-            plain(why)
-        );
-        text += &wrapped("  ! ", 4, &words);
-    }
-    if !applied.is_complete() {
-        for step in &applied.left {
-            text += &wrapped("  left: ", 8, &step_words(step));
-        }
-    }
+    text += &open_text(applied);
     text += &notes_text(&applied.notes);
     text += &format!("\n{} subscriptions are ours.\n", applied.ours);
-    let refused = applied.refused.iter();
-    let refused = refused.map(|(name, why)| json!({ "event_name": name, "why": why }));
-    let left = match applied.is_complete() {
-        true => Vec::new(),
-        false => applied.left.iter().map(step_json).collect(),
-    };
     let json = json!({
         "stack": place,
         "complete": applied.is_complete(),
         "done": applied.done.iter().map(step_json).collect::<Vec<_>>(),
-        "refused": refused.collect::<Vec<_>>(),
-        "left": left,
+        "refused": refused_json(applied),
+        "left": applied.left.iter().map(step_json).collect::<Vec<_>>(),
         "notes": applied.notes.iter().map(note_json).collect::<Vec<_>>(),
         "subscriptions": applied.ours,
     });
-    Page::new(text, json)
+    Page::new(text, json).failed_unless(applied.is_complete())
+}
+
+/// What Catena refuses, and what is left to do.
+fn open_text(applied: &Applied) -> String {
+    let mut text = String::new();
+    for (step, why) in &applied.refused {
+        let words = format!(
+            "Catena refuses to {}: {}. Ask Catena's support, or whether another program does the same.",
+            step_words(step),
+            plain(why)
+        );
+        text += &wrapped("  ! ", 4, &words);
+    }
+    for step in &applied.left {
+        text += &wrapped("  left: ", 8, &step_words(step));
+    }
+    text
+}
+
+fn refused_json(applied: &Applied) -> Vec<Value> {
+    let refused = applied.refused.iter();
+    refused
+        .map(|(step, why)| json!({ "step": step_json(step), "why": why }))
+        .collect()
 }
 
 pub(crate) fn status(status: &Status, now: Timestamp) -> Page {
@@ -233,7 +239,7 @@ pub(crate) fn rotated(rotated: &Rotated, ledger: &Ledger, place: &str) -> Page {
     for (id, proof) in &rotated.proofs {
         let words = match proof {
             Proof::Delivered => continue,
-            Proof::Silent => "has had nothing to deliver since".to_owned(),
+            Proof::Silent => "has had nothing to deliver with it yet".to_owned(),
             Proof::Fails => "fails to deliver: see webhook-ingest's log".to_owned(),
             Proof::DeadLetters(count) => format!("has {count} dead letters, now replayed"),
         };
@@ -241,9 +247,17 @@ pub(crate) fn rotated(rotated: &Rotated, ledger: &Ledger, place: &str) -> Page {
         let name = plain(name.unwrap_or_default());
         text += &wrapped("  - ", 4, &format!("{name} {words}"));
     }
-    text += match rotated.retired {
-        true => "The old key is retired.\n",
-        false => {
+    text += &open_text(&rotated.applied);
+    let strangers: Vec<&Note> = rotated.strangers().collect();
+    for note in &strangers {
+        text += &wrapped("  - ", 4, &note_words(note));
+    }
+    text += match (rotated.retired, strangers.is_empty()) {
+        (true, _) => "The old key is retired.\n",
+        (false, false) => {
+            "The old key is still taken, because others may sign with it: adopt or delete them, and run this again.\n"
+        }
+        (false, true) => {
             "The old key is still taken, so nothing is lost. Run this again later to go on; --even-if-silent retires it although some \
              had nothing to deliver.\n"
         }
@@ -268,12 +282,18 @@ pub(crate) fn rotated(rotated: &Rotated, ledger: &Ledger, place: &str) -> Page {
         "key": rotated.key,
         "retired": rotated.retired,
         "subscriptions": proofs.collect::<Vec<_>>(),
-        "refused": rotated.applied.refused.iter().map(|(name, _)| name).collect::<Vec<_>>(),
+        "refused": refused_json(&rotated.applied),
+        "left": rotated.applied.left.iter().map(step_json).collect::<Vec<_>>(),
+        "strangers": strangers.into_iter().map(note_json).collect::<Vec<_>>(),
     });
-    Page::new(text, json)
+    Page::new(text, json).failed_unless(rotated.retired)
 }
 
-pub(crate) fn replayed(replayed: &BTreeMap<String, u64>, ledger: &Ledger, dry_run: bool) -> Page {
+pub(crate) fn replayed(
+    replayed: &BTreeMap<String, Option<u64>>,
+    ledger: &Ledger,
+    dry_run: bool,
+) -> Page {
     let name = |id: &String| ledger.ours.get(id).map(|it| plain(&it.event_name));
     let mut text = match (replayed.len(), dry_run) {
         (0, _) => "There are no dead letters.\n".to_owned(),
@@ -281,6 +301,7 @@ pub(crate) fn replayed(replayed: &BTreeMap<String, u64>, ledger: &Ledger, dry_ru
         (_, false) => "Catena delivers again the dead letters of\n".to_owned(),
     };
     for (id, count) in replayed {
+        let count = count.map_or("?".to_owned(), |count| count.to_string());
         text += &format!(
             "  {} ({}): {count}\n",
             name(id).unwrap_or_default(),
@@ -444,6 +465,15 @@ pub(crate) fn note_words(note: &Note) -> String {
             plain(id),
             url.as_deref().map_or("somewhere else".to_owned(), plain)
         ),
+        Note::Refused {
+            event_name,
+            telling: true,
+            ..
+        } => format!(
+            "Catena refused to subscribe {}: what it would tell is found out late, by looks at Catena. Ask Catena's support; `kingpin \
+             subscription apply --retry-refused` asks again.",
+            plain(event_name)
+        ),
         Note::Refused { event_name, .. } => format!(
             "Catena refused to subscribe {}, which isn't needed: the daily comparison finds out what it would tell. `kingpin subscription \
              apply --retry-refused` asks again.",
@@ -474,7 +504,7 @@ fn note_json(note: &Note) -> Value {
             event_name,
             url,
         } => json!({ "note": "foreign", "id": id, "event_name": event_name, "url": url }),
-        Note::Refused { event_name, at } => {
+        Note::Refused { event_name, at, .. } => {
             json!({ "note": "refused", "event_name": event_name, "at": rfc3339(*at) })
         }
     }

@@ -107,6 +107,10 @@ fn what_was_deleted_paused_or_staled_is_named_and_mended() {
             status,
         },
     );
+    let action = |name: &str| Step::Create {
+        event_name: name.to_owned(),
+        may_be_refused: true,
+    };
     let forget = |name: &str| Step::Forget {
         id: format!("W-{name}"),
         event_name: name.to_owned(),
@@ -117,12 +121,22 @@ fn what_was_deleted_paused_or_staled_is_named_and_mended() {
         [
             activate("connection.staled", Status::Stale),
             activate("tsp.created", Status::Paused),
-            create("invitation.sent"),
+            action("invitation.sent"),
             create("execution.failed"),
-            forget("execution.failed"),
-            forget("invitation.sent"),
         ]
     );
+    // Once they are replaced, the old ones are forgotten.
+    let mut replaced = ledger.clone();
+    for name in ["execution.failed", "invitation.sent"] {
+        let ours = replaced.ours[&format!("W-{name}")].clone();
+        replaced.ours.insert(format!("N-{name}"), ours);
+        all.push(listed(&format!("N-{name}"), name));
+    }
+    let steps = planned(&replaced, &keyring, &all).steps;
+    for name in ["execution.failed", "invitation.sent"] {
+        assert!(steps.contains(&forget(name)), "{steps:?}");
+    }
+    all.retain(|it| !it.id.starts_with("N-"));
     // A family of which nothing is left is a catch-all again.
     all.retain(|it| !covers("invitation.*", it.event_name.as_deref().unwrap()));
     let plan = planned(&ledger, &keyring, &all);
@@ -269,6 +283,7 @@ fn a_name_that_is_refused_is_told_and_not_asked_for_again() {
     assert!(plan.steps.is_empty(), "{plan:?}");
     let note = Note::Refused {
         event_name: "tsp.requested".to_owned(),
+        telling: false,
         at: Timestamp(5),
     };
     assert_eq!(plan.notes, [note]);
@@ -388,18 +403,13 @@ impl Model {
                 return Ok(());
             }
             for step in plan.steps {
-                self.take(step, &all, &mut exists)?;
+                self.take(step, &mut exists)?;
             }
         }
         panic!("it doesn't come to an end: {:?}", self.ledger);
     }
 
-    fn take(
-        &mut self,
-        step: Step,
-        all: &[Subscription],
-        exists: &mut BTreeSet<String>,
-    ) -> Result<(), CutOff> {
+    fn take(&mut self, step: Step, exists: &mut BTreeSet<String>) -> Result<(), CutOff> {
         let key = self.keyring.current().unwrap_or_default().to_owned();
         self.tick()?;
         match step {
@@ -409,9 +419,7 @@ impl Model {
                     .add(&format!("key-{}-of-32-characters-or-more", self.keys));
             }
             Step::Adopt { id, event_name } => {
-                let made_at = all.iter().find(|it| it.id == id).unwrap().created_at;
-                let made_at = made_at.map(|at| Timestamp(at.millis()));
-                self.ledger.adopt(&id, &event_name, made_at);
+                self.ledger.adopt(&id, &event_name);
             }
             Step::Update { id, .. } => {
                 let (_, url, secret) = self.catena.get_mut(&id).unwrap();
