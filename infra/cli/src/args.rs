@@ -428,6 +428,10 @@ They need cloudformation:DescribeStacks, and
   for `contract check`: secretsmanager:GetSecretValue on Catena's credentials;
   for `doctor`: those of `status`, secretsmanager:GetSecretValue on Catena's credentials and the signing keys, and sqs:ReceiveMessage
   on the three queues of dead letters; what it may not see it says;
+  for `subscription`: secretsmanager:GetSecretValue on Catena's credentials and the signing keys, and dynamodb:GetItem on the table;
+  for `apply`, `rotate`, `adopt` and `delete` also secretsmanager:PutSecretValue on the signing keys, and dynamodb:UpdateItem;
+  for `setup`: all those of `subscription`, with --credentials secretsmanager:PutSecretValue on Catena's credentials, and with --invite
+  execute-api:Invoke on that route;
   for the others: dynamodb:BatchGetItem and dynamodb:Query on the table and its indexes; for `status` also dynamodb:GetItem and
   sqs:GetQueueAttributes; for `reconcile` and `fleet recheck` dynamodb:GetItem and (but for --dry-run) dynamodb:UpdateItem; and
   for `fleet recheck` sqs:SendMessage on the tasks queue;
