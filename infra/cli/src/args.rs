@@ -428,15 +428,14 @@ They need cloudformation:DescribeStacks, and
   for `contract check`: secretsmanager:GetSecretValue on Catena's credentials;
   for `doctor`: those of `status`, secretsmanager:GetSecretValue on Catena's credentials and the signing keys, and sqs:ReceiveMessage
   on the three queues of dead letters; what it may not see it says;
-  for `subscription`: secretsmanager:GetSecretValue on Catena's credentials and the signing keys, and dynamodb:GetItem on the table;
-  for `apply`, `rotate`, `adopt` and `delete` also secretsmanager:PutSecretValue on the signing keys, and dynamodb:UpdateItem;
-  for `setup`: all those of `subscription`, with --credentials secretsmanager:PutSecretValue on Catena's credentials, and with --invite
-  execute-api:Invoke on that route;
   for the others: dynamodb:BatchGetItem and dynamodb:Query on the table and its indexes; for `status` also dynamodb:GetItem and
   sqs:GetQueueAttributes; for `reconcile` and `fleet recheck` dynamodb:GetItem and (but for --dry-run) dynamodb:UpdateItem; and
   for `fleet recheck` sqs:SendMessage on the tasks queue;
   for `quarantine` dynamodb:Query on the table; to show and release also dynamodb:BatchGetItem, to release and drop also
   dynamodb:DeleteItem, to release also sqs:SendMessage on the events queue;
+  for `subscription` dynamodb:GetItem on the table and secretsmanager:GetSecretValue on Catena's credentials and the signing keys; to
+  change any also dynamodb:UpdateItem and, on the signing keys, secretsmanager:PutSecretValue;
+  for `setup` the same, secretsmanager:PutSecretValue on Catena's credentials, and execute-api:Invoke to invite;
   for `dlq` sqs:GetQueueAttributes, sqs:ReceiveMessage and sqs:ChangeMessageVisibility on the dead-letter queue; to redrive also
   sqs:DeleteMessage there, and sqs:SendMessage on the events queue.
 
