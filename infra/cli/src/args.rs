@@ -433,6 +433,9 @@ They need cloudformation:DescribeStacks, and
   for `fleet recheck` sqs:SendMessage on the tasks queue;
   for `quarantine` dynamodb:Query on the table; to show and release also dynamodb:BatchGetItem, to release and drop also
   dynamodb:DeleteItem, to release also sqs:SendMessage on the events queue;
+  for `subscription` dynamodb:GetItem on the table and secretsmanager:GetSecretValue on Catena's credentials and the signing keys; to
+  change any also dynamodb:UpdateItem and, on the signing keys, secretsmanager:PutSecretValue;
+  for `setup` the same, secretsmanager:PutSecretValue on Catena's credentials, and execute-api:Invoke to invite;
   for `dlq` sqs:GetQueueAttributes, sqs:ReceiveMessage and sqs:ChangeMessageVisibility on the dead-letter queue; to redrive also
   sqs:DeleteMessage there, and sqs:SendMessage on the events queue.
 

@@ -13,6 +13,7 @@ use catena_client::{Calls, CatenaError, EventSchema};
 use fleet::Timestamp;
 use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
+use subscriptions::{ACTIONS, WANTED};
 
 use crate::{
     args::ContractCheck,
@@ -74,7 +75,7 @@ pub(crate) async fn check(found: &Found, wanted: &ContractCheck, now: Timestamp)
         anyhow!("could not ask Catena for its schemas: {what}\n{remedy}")
     })?;
     let events: Vec<String> = match &wanted.events[..] {
-        [] => SUBSCRIBED.map(str::to_owned).to_vec(),
+        [] => subscribed().into_iter().map(str::to_owned).collect(),
         events => events.to_vec(),
     };
     let checked = events.into_iter().map(|event| {
@@ -362,36 +363,16 @@ fn known(file: &Path) -> Result<BTreeMap<String, String>> {
     Ok(known.collect())
 }
 
-/// The events that Kingpin subscribes to: contract 8, with catch-alls as the actions of contract 6.10.
-const SUBSCRIBED: [&str; 27] = [
-    "invitation.created",
-    "invitation.viewed",
-    "invitation.sent",
-    "invitation.accepted",
-    "invitation.declined",
-    "invitation.expired",
-    "invitation.deleted",
-    "share_agreement.created",
-    "share_agreement.updated",
-    "share_agreement.deleted",
-    "connection.created",
-    "connection.staled",
-    "fleet_connection.created",
-    "resource_operation.created",
-    "resource_operation.succeeded",
-    "resource_operation.failed",
-    "webhook.created",
-    "webhook.updated",
-    "webhook.deleted",
-    "webhook.staled",
-    "webhook.activated",
-    "webhook.paused",
-    "execution.failed",
-    "execution.staled",
-    "schedule.deactivated",
-    "tsp.created",
-    "tsp.requested",
-];
+/// The events that Kingpin subscribes to (contract 8), catch-alls as the actions that are known of them.
+fn subscribed() -> Vec<&'static str> {
+    let singles = WANTED.iter().map(|it| it.event_name);
+    let singles = singles.filter(|name| !name.ends_with('*'));
+    // The catch-all brings these, if Catena has them (contract 6.10).
+    ACTIONS.into_iter().chain(UNSURE).chain(singles).collect()
+}
+
+/// Of `webhook.*`, named by Catena without a payload.
+const UNSURE: [&str; 2] = ["webhook.activated", "webhook.paused"];
 /// Named by Catena, but nobody knows what they hold (contract 6.11).
 const UNDOCUMENTED: [&str; 1] = ["tsp.requested"];
 /// For one answer.
@@ -499,7 +480,7 @@ mod tests {
 
     #[test]
     fn every_event_of_ours_has_a_type() {
-        for event in SUBSCRIBED {
+        for event in subscribed() {
             let name = EventName::from(event.to_owned());
             assert!(catena::schema::record(&name).is_some(), "{event}");
         }

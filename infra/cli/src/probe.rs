@@ -17,29 +17,23 @@ use uuid::Uuid;
 
 use crate::{doctor::Check, readable::plain, trouble::causes};
 
-/// Who signs: a key, and the subscription that it is said to be of.
-#[derive(Clone)]
+/// Who signs: a key that is valid for any subscription, also for one that there isn't.
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Signer {
-    pub(crate) webhook_id: Uuid,
     key: String,
 }
 
 impl Signer {
-    /// A shared key signs for any subscription, also for one that there isn't.
-    pub(crate) fn new(webhook_id: Uuid, key: impl Into<String>) -> Self {
-        Self {
-            webhook_id,
-            key: key.into(),
-        }
+    /// One with this key.
+    pub(crate) fn new(key: impl Into<String>) -> Self {
+        Self { key: key.into() }
     }
 }
 
 /// Without the key.
 impl fmt::Debug for Signer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Signer")
-            .field("webhook_id", &self.webhook_id)
-            .finish_non_exhaustive()
+        f.debug_struct("Signer").finish_non_exhaustive()
     }
 }
 
@@ -149,7 +143,7 @@ impl Answered {
 
 fn request(url: &str, signer: &Signer, now: OffsetDateTime) -> Result<Request<Bytes>, String> {
     let at = now.format(&Rfc3339).map_err(|error| error.to_string())?;
-    let body = envelope(signer.webhook_id, &at).to_string();
+    let body = envelope(&at).to_string();
     let signature = signature(&signer.key, &at, body.as_bytes())
         .ok_or_else(|| "a key can't be used to sign with".to_owned())?;
     let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
@@ -169,13 +163,14 @@ fn request(url: &str, signer: &Signer, now: OffsetDateTime) -> Result<Request<By
         .map_err(|_| format!("output WebhookUrl is no URL: {url}"))
 }
 
-/// An event without a record (contract 6.8: `data` may be empty), of a name whose records say nothing of fleets.
-fn envelope(webhook_id: Uuid, at: &str) -> Value {
+/// An event without a record (contract 6.8: `data` may be empty), of a name whose records say nothing of fleets. No subscription is
+/// called so, so that not even a refusal looks like one of ours.
+fn envelope(at: &str) -> Value {
     json!({
         "version": "1.0",
         "event_name": "webhook.updated",
         "data": [],
-        "webhook_id": webhook_id,
+        "webhook_id": Uuid::nil(),
         "timestamp": at,
         "delivery_attempt": 0,
     })
@@ -277,7 +272,7 @@ mod tests {
 
     #[test]
     fn the_webhook_takes_what_is_sent_and_finds_no_record_in_it() {
-        let signer = Signer::new(Uuid::nil(), KEY);
+        let signer = Signer::new(KEY);
         let request = request("https://hooks.example.com/webhooks/catena", &signer, NOW).unwrap();
         let headers = request.headers().iter();
         let headers = headers.map(|(name, value)| (name.as_str(), value.as_bytes()));
@@ -351,7 +346,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_url_that_is_none_is_told_and_no_key_with_it() {
-        let signer = Signer::new(Uuid::nil(), KEY);
+        let signer = Signer::new(KEY);
         for url in ["", "not a url", "http://example.com/webhooks/catena"] {
             let probed = send(url, &signer, NOW).await;
             assert_eq!(probed.check().verdict, Verdict::Fail, "{url}");

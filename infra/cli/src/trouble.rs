@@ -38,8 +38,8 @@ pub(crate) fn causes(error: &dyn std::error::Error) -> String {
 fn remedy(error: &CatenaError) -> &'static str {
     match error {
         CatenaError::Credentials(_) => {
-            "Put the client id and secret that Catena's support issued into the secret of output CatenaSecretId (README, “Catena's \
-             credentials”), and see that you may read it."
+            "`kingpin setup --credentials FILE` puts the client id and secret that Catena's support issued into the secret of output \
+             CatenaSecretId (README, “Catena's credentials”). See that you may read it."
         }
         CatenaError::Unauthorised { .. } => {
             "Catena refuses the client id or its secret: compare them with what its support issued, or ask for new ones."

@@ -44,6 +44,7 @@ async fn run(arguments: &[String]) -> Result<()> {
             let parameters =
                 demo::PARAMETERS.map(|(name, value)| (name.to_owned(), value.to_owned()));
             options.parameters.extend(parameters);
+            options.fresh = true;
             let stack = start(options).await?;
             let verdict = tokio::select! {
                 verdict = demo::run(&stack, asked.fleets, asked.keep) => verdict,

@@ -317,8 +317,10 @@ pub struct Subscription {
     /// Which fleets alone it is for.
     pub filters: Option<SubscriptionFilters>,
     /// When it was made; only the API has it.
+    #[cfg_attr(feature = "schema", schemars(extend("x-not-in-events" = true)))]
     pub created_at: Option<Instant>,
     /// When it last changed; only the API has it.
+    #[cfg_attr(feature = "schema", schemars(extend("x-not-in-events" = true)))]
     pub updated_at: Option<Instant>,
 }
 

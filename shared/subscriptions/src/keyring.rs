@@ -2,7 +2,6 @@
 
 use std::{collections::BTreeSet, fmt};
 
-use catena::SHORTEST_KEY;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
@@ -160,14 +159,25 @@ impl KeyringDocument {
         }
     }
 
-    /// Whether each key is long enough for [`catena::Keyring`].
-    pub fn has_short_keys(&self) -> bool {
+    /// How many keys there are: those valid for all, and those of single subscriptions.
+    pub fn counts(&self) -> (usize, usize) {
+        (self.shared().len(), self.own_keys().count())
+    }
+
+    /// How many keys have fewer bytes than this.
+    pub fn shorter_than(&self, bytes: usize) -> usize {
+        let keys = self.shared().into_iter().chain(self.own_keys());
+        keys.filter(|key| key.len() < bytes).count()
+    }
+
+    /// How many subscriptions are named.
+    pub fn named(&self) -> usize {
+        self.own().map_or(0, Map::len)
+    }
+
+    fn own_keys(&self) -> impl Iterator<Item = &str> {
         let own = self.own().into_iter().flatten();
-        let own = own.flat_map(|(_, keys)| texts(keys));
-        self.shared()
-            .into_iter()
-            .chain(own)
-            .any(|key| key.len() < SHORTEST_KEY)
+        own.flat_map(|(_, keys)| texts(keys))
     }
 
     fn shared(&self) -> Vec<&str> {
@@ -267,7 +277,18 @@ mod tests {
         let shown = format!("{:?}", generated());
         assert!(!shown.contains("first-key"), "{shown}");
         assert!(shown.contains(&KeyName::of(FIRST).to_string()), "{shown}");
-        let short = KeyringDocument::read(r#"{"version":1,"shared":"short"}"#).unwrap();
-        assert!(short.has_short_keys() && !generated().has_short_keys());
+    }
+
+    #[test]
+    fn keys_and_subscriptions_are_counted() {
+        let text = format!(
+            r#"{{"version":1,"shared":"{FIRST}","by_webhook_id":{{"{ID}":["short","{SECOND}"],"other":[]}}}}"#
+        );
+        let keyring = KeyringDocument::read(&text).unwrap();
+        assert_eq!(keyring.counts(), (1, 2));
+        assert_eq!(keyring.named(), 2);
+        assert_eq!(keyring.shorter_than(5), 0);
+        assert_eq!(keyring.shorter_than(6), 1);
+        assert_eq!(KeyringDocument::new().counts(), (0, 0));
     }
 }

@@ -2,24 +2,15 @@
 
 use std::{
     process::{Command, Output},
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
     time::Duration,
 };
 
-use axum::{
-    Router,
-    extract::Path,
-    http::StatusCode,
-    routing::{get, post},
-};
-use local::Options;
+use local::{CREDENTIALS_JSON, Options};
+use reqwest::Method;
 use serde_json::{Value, json};
-use simulator::HiddenEndpoints;
+use simulator::{HiddenEndpoints, SubscriptionTruth};
 
-use crate::{reconciling::Watched, stack::Running};
+use crate::{catena::client, reconciling::Watched, stack::Running};
 
 /// What the program found, by check.
 struct Found(Value, Output);
@@ -36,12 +27,11 @@ impl Found {
         found.unwrap_or_else(|| panic!("no {name} in {:#}", self.0))
     }
 
-    /// All that aren't as they should be, but for those that need what this simulator may not serve.
+    /// All that aren't as they should be.
     fn wrong(&self) -> Vec<&str> {
         let checks = self.0["checks"].as_array().unwrap().iter();
         let wrong = checks.filter(|it| ["fail", "warn"].contains(&it["result"].as_str().unwrap()));
-        let names = wrong.map(|it| it["check"].as_str().unwrap());
-        names.filter(|name| !NOTIFICATIONS.contains(name)).collect()
+        wrong.map(|it| it["check"].as_str().unwrap()).collect()
     }
 }
 
@@ -90,12 +80,141 @@ async fn put(running: &Running, output: &str, text: &str) {
     put.unwrap();
 }
 
+/// The keyring document.
+async fn keyring(running: &Running) -> Value {
+    let secret = running.stack.deployment.output("KeyringSecretId").unwrap();
+    let get = json!({ "SecretId": secret });
+    let aws = &running.stack.aws;
+    let got = aws.secrets_manager("GetSecretValue", get).await.unwrap();
+    serde_json::from_str(got["SecretString"].as_str().unwrap()).unwrap()
+}
+
+/// Has `kingpin` do what its subscriptions need.
+async fn subscribe(running: &Running) {
+    running.stack.simulator.clear_subscriptions();
+    let applied = run(running, &["subscription", "apply"]);
+    assert!(applied.status.success(), "{applied:?}");
+    running.stack.simulator.idle().await;
+}
+
+/// A call of Catena's API by somebody else, past `kingpin`.
+async fn call(running: &Running, method: Method, path: &str) {
+    let (http, url) = (reqwest::Client::new(), running.stack.simulator.url());
+    let form = format!(
+        "grant_type=client_credentials&scope=organization&client_id={}&client_secret={}",
+        simulator::CLIENT_ID,
+        simulator::CLIENT_SECRET
+    );
+    let token = http
+        .post(format!("{url}{}", simulator::TOKEN_PATH))
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body(form);
+    let token = token.send().await.unwrap().text().await.unwrap();
+    let token: Value = serde_json::from_str(&token).unwrap();
+    let called = http
+        .request(method, format!("{url}{path}"))
+        .bearer_auth(token["access_token"].as_str().unwrap());
+    let answer = called.send().await.unwrap();
+    assert!(answer.status().is_success(), "{answer:?}");
+}
+
+fn subscription(running: &Running, event: &str) -> SubscriptionTruth {
+    let all = running.stack.simulator.subscriptions().into_iter();
+    let mut of_it = all.filter(|it| it.event_name == event);
+    of_it.next().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_first_deployment_lacks_is_told_until_it_is_set_up() {
+    let running = Running::fresh().await;
+    let found = examine(&running, &[]);
+    // Sweeps are off.
+    assert_eq!(found.wrong(), ["credentials", "comparison"]);
+    let remedy = found.check("credentials")["remedy"].as_str().unwrap();
+    assert!(remedy.contains("kingpin setup --credentials"), "{remedy}");
+    assert_eq!(found.result("subscriptions"), "skipped");
+    assert_eq!(found.result("webhook"), "ok");
+
+    let file = running.stack.stack_json().with_file_name(CREDENTIALS_JSON);
+    put(
+        &running,
+        "CatenaSecretId",
+        &std::fs::read_to_string(&file).unwrap(),
+    )
+    .await;
+    let found = examine(&running, &[]);
+    assert_eq!(found.wrong(), ["subscriptions", "comparison"]);
+    let told = found.check("subscriptions");
+    assert_eq!(told["result"], "fail");
+    assert!(
+        told["remedy"]
+            .as_str()
+            .unwrap()
+            .contains("kingpin subscription apply"),
+        "{told}"
+    );
+    assert!(
+        told["found"]
+            .as_str()
+            .unwrap()
+            .contains("subscribe invitation.*"),
+        "{told}"
+    );
+
+    let credentials = ["setup", "--credentials", file.to_str().unwrap()];
+    let set_up = run(&running, &credentials);
+    assert!(set_up.status.success(), "{set_up:?}");
+    let found = examine(&running, &[]);
+    assert_eq!(found.wrong(), ["comparison"], "{:#}", found.0);
+    assert_eq!(found.result("permissions"), "ok");
+    let told = found.check("subscriptions")["found"].as_str().unwrap();
+    assert!(told.ends_with("are ours, and all deliver"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subscription_that_does_not_deliver_is_named() {
+    let running = Running::start(&[]).await;
+    subscribe(&running).await;
+    assert_eq!(examine(&running, &[]).wrong(), ["comparison"]);
+    // Nobody else is told by a webhook, so that the reconciler doesn't mend it meanwhile.
+    let stale = subscription(&running, "webhook.staled");
+    let simulator = &running.stack.simulator;
+    simulator.make_subscription_stale(stale.id).unwrap();
+    let named = |words: &str| {
+        let found = examine(&running, &[]);
+        assert_eq!(found.wrong(), ["subscriptions", "comparison"]);
+        let told = found.check("subscriptions");
+        assert_eq!(told["result"], "fail");
+        assert!(told["found"].as_str().unwrap().contains(words), "{told}");
+    };
+    named("activate webhook.staled, which is stale");
+    subscribe(&running).await;
+    assert_eq!(examine(&running, &[]).wrong(), ["comparison"]);
+
+    let path = |event| {
+        format!(
+            "/v2/notifications/webhooks/{}",
+            subscription(&running, event).id
+        )
+    };
+    let pause = path("connection.staled") + "/pause";
+    call(&running, Method::POST, &pause).await;
+    named("activate connection.staled, which is paused");
+    subscribe(&running).await;
+    call(&running, Method::DELETE, &path("tsp.created")).await;
+    named("subscribe tsp.created");
+    subscribe(&running).await;
+    assert_eq!(examine(&running, &[]).wrong(), ["comparison"]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_whole_stack_is_found_whole_and_the_probe_leaves_nothing_behind() {
     let watched = Watched::start(&[]).await;
     let running = &watched.running;
+    subscribe(running).await;
     // The first of a new stack begins its first comparison.
     watched.sweep().await;
+    let before = running.settled(Duration::from_secs(30)).await;
     let found = examine(running, &[]);
     assert_eq!(found.wrong(), [] as [&str; 0], "{:#}", found.0);
     for check in [
@@ -120,6 +239,8 @@ async fn a_whole_stack_is_found_whole_and_the_probe_leaves_nothing_behind() {
         "quarantine",
         "comparison",
         "pause",
+        "permissions",
+        "subscriptions",
     ] {
         assert_eq!(found.result(check), "ok", "{check} of {:#}", found.0);
     }
@@ -129,9 +250,11 @@ async fn a_whole_stack_is_found_whole_and_the_probe_leaves_nothing_behind() {
         "{text}"
     );
 
-    let outcomes = running.settled(Duration::from_secs(30)).await;
-    let names: Vec<&String> = outcomes.keys().collect();
-    assert_eq!(names, ["no-news"]);
+    let mut after = running.settled(Duration::from_secs(30)).await;
+    // That of the text, and that of the JSON.
+    *after.entry("no-news".to_owned()).or_default() -= 2;
+    after.retain(|_, count| *count > 0);
+    assert_eq!(after, before);
     assert_eq!(
         examine(running, &["--no-probe"]).result("webhook"),
         "skipped"
@@ -153,34 +276,39 @@ async fn what_is_broken_is_the_check_that_fails() {
         ("KEYRING_REREAD_SECONDS", "3600"),
     ];
     let running = Running::start(&environment).await;
+    subscribe(&running).await;
     // Sweeps are off.
     assert_eq!(examine(&running, &[]).wrong(), ["comparison"]);
-    let good = json!({ "version": 1, "shared": running.stack.signing_key }).to_string();
+    let good = keyring(&running).await;
+    let with_keys = |keys: &[&str]| {
+        let mut keyring = good.clone();
+        keyring["shared"] = json!(keys);
+        keyring.to_string()
+    };
 
-    // A key that the function doesn't know.
-    put(
-        &running,
-        "KeyringSecretId",
-        &json!({ "version": 1, "shared": WRONG }).to_string(),
-    )
-    .await;
+    // A key that the function doesn't know, nor the subscriptions.
+    put(&running, "KeyringSecretId", &with_keys(&[WRONG])).await;
     let found = examine(&running, &[]);
-    assert_eq!(found.wrong(), ["webhook", "comparison"]);
+    assert_eq!(found.wrong(), ["subscriptions", "webhook", "comparison"]);
     let told = found.check("webhook").to_string();
     assert!(
         told.contains("503") && told.contains("no signing key matches"),
         "{told}"
     );
-    // Two of them: a rotation that isn't finished.
-    let two = json!({ "version": 1, "shared": [running.stack.signing_key, WRONG] }).to_string();
+    // Two of them: a rotation that isn't finished. It is signed with the newer one.
+    let two = with_keys(&[WRONG, &running.stack.signing_key]);
     put(&running, "KeyringSecretId", &two).await;
-    assert_eq!(examine(&running, &[]).wrong(), ["rotation", "comparison"]);
+    let found = examine(&running, &[]);
+    assert_eq!(found.wrong(), ["rotation", "comparison"]);
+    let remedy = found.check("rotation")["remedy"].as_str().unwrap();
+    assert!(remedy.contains("kingpin subscription rotate"), "{remedy}");
     // None that can be read.
     put(&running, "KeyringSecretId", WRONG).await;
     let found = examine(&running, &[]);
-    assert_eq!(found.wrong(), ["keyring", "comparison"]);
+    assert_eq!(found.wrong(), ["subscriptions", "keyring", "comparison"]);
     assert_eq!(found.result("webhook"), "skipped");
-    put(&running, "KeyringSecretId", &good).await;
+    put(&running, "KeyringSecretId", &good.to_string()).await;
+    assert_eq!(examine(&running, &[]).wrong(), ["comparison"]);
 
     running
         .stack
@@ -291,119 +419,143 @@ async fn a_stack_that_does_not_answer_is_told_within_seconds() {
     assert_eq!(found.wrong(), wrong, "{:#}", found.0);
 }
 
-/// A Catena that gives tokens and the schema of one event, in a version that can be changed.
-async fn catena(version: Arc<AtomicU32>) -> String {
-    let record = json!({
-        "type": "object",
-        "properties": {
-            "id": { "type": "string" }, "fleet_id": { "type": "string" }, "tsp_id": { "type": "string" },
-            "source_name": { "type": "integer" }, "status": { "type": "string", "enum": ["active", "dormant"] },
-        },
-        "required": ["id"],
-    });
-    let envelope = json!({
-        "type": "object",
-        "properties": {
-            "webhook_id": { "type": "string" }, "event_name": { "type": "string" }, "version": { "type": "string" },
-            "timestamp": { "type": "string" }, "id": { "type": "string" }, "delivery_attempt": { "type": "integer" },
-            "data": { "type": "array", "items": { "$ref": "#/components/schemas/Record" } },
-        },
-        "required": ["webhook_id", "data"],
-    });
-    let schemas = json!({ "Record": record, "Envelope": envelope });
-    let document = json!({ "openapi": "3.1.0", "components": { "schemas": schemas } }).to_string();
-    let schema = async move |Path(event): Path<String>| {
-        let version = format!("1.{}", version.load(Ordering::SeqCst));
-        let schema = json!({
-            "event_name": event, "version": version, "created_at": "2026-01-01T00:00:00Z", "openapi_schema": document,
-            "changelog": "Something else",
-        });
-        match event.as_str() {
-            "connection.created" => (StatusCode::OK, schema.to_string()),
-            "tsp.requested" => (
-                StatusCode::FORBIDDEN,
-                json!({ "code": 403, "message": "Forbidden" }).to_string(),
-            ),
-            _ => (
-                StatusCode::NOT_FOUND,
-                json!({ "code": 404, "message": "Not Found" }).to_string(),
-            ),
-        }
-    };
-    let token = async || {
-        json!({ "access_token": "x", "expires_in": 300, "token_type": "Bearer" }).to_string()
-    };
-    let routes = Router::new()
-        .route("/token", post(token))
-        .route("/v2/notifications/schemas/{event}", get(schema));
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(async move { axum::serve(listener, routes).await });
-    url
+/// What came of comparing schemas: the exit code, and what was printed.
+fn compare(running: &Running, options: &[&str]) -> (i32, Value) {
+    let output = run(
+        running,
+        &[&["--json", "contract", "check"], options].concat(),
+    );
+    let printed = serde_json::from_slice(&output.stdout);
+    let printed: Value = printed.unwrap_or_else(|_| panic!("{output:?}"));
+    let code = output.status.code().unwrap();
+    assert_eq!(printed["failed"], code == 1, "{printed:#}");
+    (code, printed)
+}
+
+fn compared<'a>(printed: &'a Value, event: &str) -> &'a Value {
+    let events = printed["events"].as_array().unwrap();
+    let found = events.iter().find(|it| it["event"] == event);
+    found.unwrap_or_else(|| panic!("no {event} in {printed:#}"))
+}
+
+/// Replaces an event's schema by the same with its record changed.
+async fn change(running: &Running, event: &str, change: impl FnOnce(&mut Value)) {
+    let simulator = &running.stack.simulator;
+    let client = client(simulator);
+    let schema = client.within(Duration::from_secs(5)).event_schema(event);
+    let schema = schema.await.unwrap().value;
+    let mut document: Value = serde_json::from_str(&schema.openapi_schema).unwrap();
+    let schemas = document["components"]["schemas"].as_object_mut().unwrap();
+    let record = schemas.iter_mut().find(|(name, _)| *name != "Envelope");
+    change(record.unwrap().1);
+    simulator.set_event_schema(event, document);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn catenas_schemas_are_held_against_what_is_read() {
     let running = Running::start(&[]).await;
-    let version = Arc::new(AtomicU32::new(2));
-    let catena = catena(Arc::clone(&version)).await;
-    let text = std::fs::read_to_string(running.stack.stack_json()).unwrap();
-    let mut described: Value = serde_json::from_str(&text).unwrap();
-    described["catena_token_url"] = json!(format!("{catena}/token"));
-    described["catena_api_url"] = json!(catena);
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("stack.json");
-    std::fs::write(&file, described.to_string()).unwrap();
-
-    let check = ["--json", "contract", "check"];
-    let output = kingpin(&file, &check);
-    assert_eq!(output.status.code(), Some(1), "{output:?}");
-    let all: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let events = all["events"].as_array().unwrap();
+    let (code, known) = compare(&running, &[]);
+    assert_eq!(code, 0, "{known:#}");
+    let events = known["events"].as_array().unwrap();
     assert_eq!(events.len(), 27);
-    let of = |name: &str| events.iter().find(|it| it["event"] == name).unwrap();
-    let connection = of("connection.created");
-    assert_eq!(connection["result"], "breaking");
-    let told = connection["differences"].to_string();
-    assert!(
-        told.contains("an integer; a text is read") && told.contains("dormant"),
-        "{told}"
-    );
-    assert_eq!(
-        connection["differences"].as_array().unwrap().len(),
-        2,
-        "{told}"
-    );
-    for (event, words) in [("tsp.requested", "forbidden"), ("tsp.created", "not found")] {
-        assert_eq!(of(event)["result"], "not_shown");
+    for event in events {
+        let expected: &[&str] = match event["event"].as_str() {
+            // Nobody knows what it holds.
+            Some("tsp.requested") => &["not_shown"],
+            _ => &["same", "information"],
+        };
         assert!(
-            of(event)["problem"].as_str().unwrap().contains(words),
-            "{event}"
+            expected.contains(&event["result"].as_str().unwrap()),
+            "{event:#}"
         );
     }
+    let asked = compared(&known, "tsp.requested");
+    assert!(asked["problem"].as_str().unwrap().contains("not found"));
 
-    let known = folder.path().join("known.json");
-    std::fs::write(&known, &output.stdout).unwrap();
-    let since = [
-        "contract",
-        "check",
-        "--event",
-        "connection.created",
-        "--since",
-        known.to_str().unwrap(),
-    ];
-    let told = |output: Output| String::from_utf8(output.stdout).unwrap();
-    let same = told(kingpin(&file, &since));
-    assert!(!same.contains("new version"), "{same}");
-    version.store(3, Ordering::SeqCst);
-    let newer = told(kingpin(&file, &since));
+    // A field that reading needs is gone, another has another name, and a third is no text any more.
+    change(&running, "connection.created", |record| {
+        record["properties"].as_object_mut().unwrap().remove("id");
+        record["required"] = json!(["source_name"]);
+    })
+    .await;
+    change(&running, "share_agreement.updated", |record| {
+        let fields = record["properties"].as_object_mut().unwrap();
+        let field = fields.remove("fleet_id").unwrap();
+        fields.insert("fleet_uuid".to_owned(), field);
+        record["required"] = json!(["id", "fleet_uuid"]);
+    })
+    .await;
+    change(&running, "fleet_connection.created", |record| {
+        record["properties"]["connection_id"] = json!({ "type": "integer" });
+    })
+    .await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("known.json");
+    std::fs::write(&file, known.to_string()).unwrap();
+    let since = ["--since", file.to_str().unwrap()];
+    let (code, found) = compare(&running, &since);
+    assert_eq!(code, 1);
+    for (event, field, words) in [
+        ("connection.created", "id", "isn't in it"),
+        ("share_agreement.updated", "fleet_id", "isn't in it"),
+        (
+            "fleet_connection.created",
+            "connection_id",
+            "is an integer; a text is read",
+        ),
+    ] {
+        let found = compared(&found, event);
+        assert_eq!(found["result"], "breaking", "{found:#}");
+        assert_eq!(
+            (&found["version_before"], &found["version"]),
+            (&json!("1.0"), &json!("1.1"))
+        );
+        let differences = found["differences"].as_array().unwrap().iter();
+        let breaking: Vec<_> = differences
+            .filter(|it| it["weight"] == "breaking")
+            .collect();
+        assert_eq!(breaking.len(), 1, "{found:#}");
+        assert_eq!(breaking[0]["field"], field);
+        let what = breaking[0]["what"].as_str().unwrap();
+        assert!(what.starts_with(words), "{what}");
+    }
+    let breaks = found["events"].as_array().unwrap().iter();
+    assert_eq!(
+        breaks.filter(|it| it["result"] == "breaking").count(),
+        3,
+        "{found:#}"
+    );
+    let only = ["--event", "invitation.created"];
+    assert_eq!(compare(&running, &only).0, 0);
+    let text = run(&running, &[&["contract", "check"], &since[..]].concat());
+    let text = String::from_utf8(text.stdout).unwrap();
     assert!(
-        newer.contains("new version: 1.2 before, 1.3 now: Something else"),
-        "{newer}"
+        text.contains("new version: 1.0 before, 1.1 now: Replaced by a test"),
+        "{text}"
     );
 }
 
-/// What needs Catena's notification API, or permissions for it.
-const NOTIFICATIONS: [&str; 2] = ["permissions", "subscriptions"];
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schema_of_an_event_that_nobody_knew_is_news() {
+    let running = Running::start(&[]).await;
+    let fields =
+        json!({ "request": { "type": "string", "format": "uuid" }, "eld": { "type": "string" } });
+    let record = json!({ "type": "object", "properties": fields, "required": ["request"] });
+    let document =
+        json!({ "openapi": "3.0.0", "components": { "schemas": { "TspRequested": record } } });
+    let simulator = &running.stack.simulator;
+    simulator.set_event_schema("tsp.requested", document.clone());
+    let only = ["--event", "tsp.requested"];
+    let (code, found) = compare(&running, &only);
+    assert_eq!(code, 0, "{found:#}");
+    assert_eq!(compared(&found, "tsp.requested")["document"], document);
+    let text = run(&running, &[&["contract", "check"], &only[..]].concat());
+    let text = String::from_utf8(text.stdout).unwrap();
+    assert!(
+        text.contains("NEWS") && text.contains("request: a text (uuid)"),
+        "{text}"
+    );
+}
+
 /// A key, and a secret, of nobody.
 const WRONG: &str = "canary-key-that-nobody-signs-with";

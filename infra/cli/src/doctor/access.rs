@@ -102,7 +102,7 @@ fn permitted(permissions: Option<&[String]>) -> Check {
         ([], later) => Check::warn(
             name,
             list(later),
-            "Ask Catena's support for them: without, webhook subscriptions can't be made, looked at and mended from here.",
+            "Ask Catena's support for them: without, webhook subscriptions can't be made, looked at and mended.",
         ),
         (_, later) => Check::fail(
             name,
@@ -167,7 +167,8 @@ const FOR_SUBSCRIPTIONS: [&str; 4] = [
 ];
 /// Less than a check may take, so that the error is Catena's own.
 const PATIENCE: Duration = Duration::from_secs(8);
-const PUT: &str = "Put the client id and secret that Catena's support issued into it: README, “Catena's credentials”.";
+const PUT: &str = "`kingpin setup --credentials FILE` puts the client id and secret that Catena's support issued into it: README, “Catena's \
+                   credentials”.";
 const READ: &str = "See that the credentials of AWS may secretsmanager:GetSecretValue on it.";
 
 #[cfg(test)]

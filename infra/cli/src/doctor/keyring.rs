@@ -1,11 +1,8 @@
 //! The signing keys.
 
-use std::{collections::BTreeMap, fmt};
-
 use catena::Keyring;
 use secrets::SecretError;
-use serde::Deserialize;
-use uuid::Uuid;
+use subscriptions::KeyringDocument;
 
 use super::{Check, bounded};
 use crate::{catena::keyring_secret, probe::Signer, source::Found, trouble::causes};
@@ -44,102 +41,53 @@ fn judged(text: &str, id: &str) -> (Vec<Check>, Option<Signer>) {
         let found = format!("secret {id}: {error}");
         return (vec![Check::fail("keyring", found, PUT)], None);
     }
-    let Ok(document) = serde_json::from_str::<Document>(text) else {
-        let found = format!("secret {id} can't be read");
-        return (vec![Check::fail("keyring", found, PUT)], None);
+    let keyring = match KeyringDocument::read(text) {
+        Ok(keyring) => keyring,
+        Err(error) => {
+            let found = format!("secret {id} can't be used: {error}");
+            return (vec![Check::fail("keyring", found, PUT)], None);
+        }
     };
-    (
-        vec![document.keys(), document.rotation()],
-        document.signer(),
-    )
+    (vec![keys(&keyring), rotation(&keyring)], signer(&keyring))
 }
 
-/// The keyring document: README, "Signing keys".
-#[derive(Deserialize)]
-struct Document {
-    #[serde(default)]
-    shared: OneOrMany,
-    #[serde(default)]
-    by_webhook_id: BTreeMap<Uuid, OneOrMany>,
-}
-
-/// Without keys.
-impl fmt::Debug for Document {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Document(..)")
+fn keys(keyring: &KeyringDocument) -> Check {
+    let (shared, own) = keyring.counts();
+    let found = format!(
+        "{shared} shared, {own} of single subscriptions; {} subscriptions are named",
+        keyring.named()
+    );
+    match keyring.shorter_than(LONG) {
+        0 => Check::ok("keyring", found),
+        short => Check::warn(
+            "keyring",
+            format!("{found}; {short} of the keys have fewer than {LONG} characters"),
+            "`kingpin subscription rotate` changes to a long one, made at random.",
+        ),
     }
 }
 
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum OneOrMany {
-    One(String),
-    Many(Vec<String>),
-}
-
-impl Default for OneOrMany {
-    fn default() -> Self {
-        Self::Many(Vec::new())
+/// Two shared keys are valid while the subscriptions change over, and not for good.
+fn rotation(keyring: &KeyringDocument) -> Check {
+    match keyring.counts() {
+        (0 | 1, _) => Check::ok("rotation", "none is under way"),
+        (count, _) => Check::warn(
+            "rotation",
+            format!("{count} shared keys are valid: a rotation isn't finished"),
+            "`kingpin subscription rotate` goes on with it, and retires the old key.",
+        ),
     }
 }
 
-impl OneOrMany {
-    fn keys(&self) -> &[String] {
-        match self {
-            Self::One(key) => std::slice::from_ref(key),
-            Self::Many(keys) => keys,
-        }
-    }
-}
-
-impl Document {
-    fn keys(&self) -> Check {
-        let own = self.by_webhook_id.values().flat_map(OneOrMany::keys);
-        let all: Vec<&String> = self.shared.keys().iter().chain(own).collect();
-        let short = all.iter().filter(|key| key.len() < LONG).count();
-        let found = format!(
-            "{} shared, {} of single subscriptions; {} subscriptions are named",
-            self.shared.keys().len(),
-            all.len() - self.shared.keys().len(),
-            self.by_webhook_id.len(),
-        );
-        match short {
-            0 => Check::ok("keyring", found),
-            short => Check::warn(
-                "keyring",
-                format!("{found}; {short} of the keys have fewer than {LONG} characters"),
-                "Rotate to a longer key, made at random: README, “Signing keys”.",
-            ),
-        }
-    }
-
-    /// Two shared keys are valid while the subscriptions change over, and not for good.
-    fn rotation(&self) -> Check {
-        match self.shared.keys().len() {
-            0 | 1 => Check::ok("rotation", "none is under way"),
-            count => Check::warn(
-                "rotation",
-                format!("{count} shared keys are valid: a rotation isn't finished"),
-                "When every subscription signs with the new key, take the old one out: README, “Signing keys”.",
-            ),
-        }
-    }
-
-    fn signer(&self) -> Option<Signer> {
-        let shared = self.shared.keys().first();
-        // The webhook doesn't know of this subscription, so that not even a refusal looks like one of ours.
-        let shared = shared.map(|key| Signer::new(Uuid::nil(), key));
-        let own = self.by_webhook_id.iter();
-        shared.or_else(|| {
-            own.filter_map(|(id, keys)| Some(Signer::new(*id, keys.keys().first()?)))
-                .next()
-        })
-    }
+/// Signs with the key that subscriptions are given.
+fn signer(keyring: &KeyringDocument) -> Option<Signer> {
+    keyring.current().map(Signer::new)
 }
 
 /// Of characters.
 const LONG: usize = 32;
-const PUT: &str = "Put a keyring into it: README, “Signing keys”. Until then no delivery can be proved, and each is answered 503.";
+const PUT: &str = "Until it holds a key no delivery can be proved, and each is answered 503. If it is empty, `kingpin subscription apply` makes a \
+                   key; else the README says under “Signing keys” what it must hold.";
 
 #[cfg(test)]
 mod tests {
@@ -174,18 +122,18 @@ mod tests {
     }
 
     #[test]
-    fn a_delivery_is_signed_with_a_shared_key_before_any_other() {
+    fn a_delivery_is_signed_with_the_key_that_subscriptions_are_given() {
         let id = "247b2dea-a030-48b7-9a05-ee33c1b6ab0a";
         let signer = |shared: &str| {
             let text =
                 format!(r#"{{"version":1,{shared}"by_webhook_id":{{"{id}":["{CANARY}"]}}}}"#);
-            judged(&text, "keys").1.unwrap()
+            judged(&text, "keys").1
         };
-        assert_eq!(
-            signer(r#""shared":"other-other-other","#).webhook_id,
-            Uuid::nil()
-        );
-        assert_eq!(signer("").webhook_id.to_string(), id);
-        assert!(!format!("{:?}", signer("")).contains("canary"));
+        let old_and_new =
+            signer(&format!(r#""shared":["other-other-other","{CANARY}"],"#)).unwrap();
+        assert!(!format!("{old_and_new:?}").contains("canary"));
+        assert_eq!(old_and_new, Signer::new(CANARY));
+        // One of a single subscription says nothing about the others.
+        assert_eq!(signer(""), None);
     }
 }

@@ -121,7 +121,11 @@ impl Counts {
         line("delivered", self.delivered, &note);
         line("accepted", self.accepted, "answered 2xx");
         for (outcome, count) in &self.ingest {
-            line(outcome, *count, "by webhook-ingest");
+            let note = match outcome.as_str() {
+                "queued" => "by webhook-ingest, a delivery of kingpin's own among them",
+                _ => "by webhook-ingest",
+            };
+            line(outcome, *count, note);
         }
         let redirect = |name| count(&self.redirect, name);
         let note = format!(
