@@ -66,7 +66,12 @@ impl Reconciler {
         let policy = &self.settings.policy;
         let at = timestamp(now());
         let found = watch.examine(&ledger, &listed, &dead_letters, policy, at);
-        // First, so that what is cut off isn't tried without end.
+        let recovered = |finding: &Finding| matches!(finding, Finding::Recovered { .. });
+        if found.iter().any(recovered) {
+            // Before that is remembered: to compare once too often does no harm.
+            self.compare_anew(now).await?;
+        }
+        // Before cures, so that what is cut off isn't tried without end.
         let written = self
             .table
             .replace_subscriptions_text(SubscriptionsText::Watch, before.as_deref(), &watch.text())
@@ -75,7 +80,7 @@ impl Reconciler {
             // Somebody else looks.
             return Ok(());
         }
-        let (mut cured, mut recovered) = (false, false);
+        let mut cured = false;
         for finding in found {
             match &finding {
                 Finding::Cure { id, stale, .. } => {
@@ -87,10 +92,6 @@ impl Reconciler {
                         break;
                     }
                 }
-                Finding::Recovered { .. } => {
-                    recovered = true;
-                    log(&finding, None);
-                }
                 _ => log(&finding, None),
             }
         }
@@ -98,9 +99,6 @@ impl Reconciler {
             let soon = timestamp(now()).plus(policy.wait(LOOK_AFTER_CURE_MS));
             let shared = self.table.shared().await?;
             self.table.take_subscriptions_look(&shared, soon).await?;
-        }
-        if recovered {
-            self.compare_anew(now).await?;
         }
         Ok(())
     }
@@ -146,11 +144,14 @@ impl Reconciler {
 
     /// Has all lists compared from the next sweep on, from the first one: what was lost meanwhile is healed.
     async fn compare_anew(&self, now: Clock) -> Result<(), StoreError> {
-        let shared = self.table.shared().await?;
-        let anew = Comparison::new(timestamp(now())).text();
-        // If somebody is at it, that comparison ends there, and this one begins.
-        self.table.compare(&shared, &anew, None).await?;
-        Ok(())
+        loop {
+            let shared = self.table.shared().await?;
+            let anew = Comparison::new(timestamp(now())).text();
+            // Whoever is at it writes after each page, and ends once this one has begun.
+            if self.table.compare(&shared, &anew, None).await? {
+                return Ok(());
+            }
+        }
     }
 
     async fn subscriptions_failed(&self, failure: &CatenaError, now: Clock) {
