@@ -27,8 +27,9 @@ use crate::{
 
 /// What came of it for so many fleets, by each of Catena's two rules, and with each way of dating what is replayed.
 pub(crate) async fn run(count: usize, outage: Duration) -> String {
-    let tiers = outage_of(count, outage, Breaker::Tiers, Timestamps::Fresh).await;
-    let six_hours = outage_of(count, outage, Breaker::SixHours, Timestamps::Original).await;
+    let tiers = outage_of(count, outage, Breaker::Tiers, Timestamps::Fresh);
+    let six_hours = outage_of(count, outage, Breaker::SixHours, Timestamps::Original);
+    let (tiers, six_hours) = tokio::join!(tiers, six_hours);
     format!("{tiers}\n  {six_hours}")
 }
 
@@ -479,11 +480,8 @@ async fn webhooks_that_get_lost_although_all_subscriptions_are_well_are_told() {
             happen(simulator, fleet, Act::Agreement(status, Telling::Announced)).await;
         }
         simulator.idle().await;
-        tokio::time::sleep(Duration::from_secs(3)).await;
     };
     let silent = || told(&watched, "webhooks-silent");
-    watched.compare_all().await;
-    assert_eq!(silent(), Vec::<Value>::new());
 
     let loss = Loss {
         share: 1.0,

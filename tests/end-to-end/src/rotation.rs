@@ -10,7 +10,7 @@ use std::{
 use futures_util::{StreamExt, future, stream};
 use local::Stack;
 use serde_json::{Value, json};
-use simulator::{Answer, Envelope, Faults, Fleet, Outcome, events};
+use simulator::{Answer, Envelope, Faults, Fleet, Outcome, Replay, events};
 use tokio::sync::{Mutex, Notify};
 
 use crate::{
@@ -26,6 +26,10 @@ pub(crate) async fn run(count: usize, begins_calmly: bool) -> String {
     let start = Instant::now();
     let (stack, simulator) = (&running.stack, &running.stack.simulator);
     subscribe(stack);
+    // They tell of themselves, while the first functions start.
+    simulator.idle().await;
+    simulator.replay(Replay::default()).await;
+    let warm = simulator.deliveries().len();
     let names = simulator.subscriptions();
     let names: BTreeSet<String> = names.into_iter().map(|it| it.event_name).collect();
     let fleets = fleets(MOST_FLEETS);
@@ -74,6 +78,7 @@ pub(crate) async fn run(count: usize, begins_calmly: bool) -> String {
     let (forgeries, deliveries): (Vec<_>, Vec<_>) = simulator
         .deliveries()
         .into_iter()
+        .skip(warm)
         .partition(|it| it.faults.forged);
     let taken = forgeries.iter().find(|it| it.outcome != Outcome::Dropped);
     assert_eq!(taken, None, "a forged delivery was taken");
