@@ -480,7 +480,7 @@ async fn losses() {
 /// Ingestion fails for a while, Catena stops its subscriptions, and nobody but the reconciler brings them back.
 #[tokio::test(flavor = "multi_thread")]
 async fn breaker() {
-    let lasting = Duration::from_secs(scale(6, 20) as u64);
+    let lasting = Duration::from_secs(scale(4, 20) as u64);
     let told = crate::breaker::run(scale(10, 60), lasting).await;
     println!("breaker: {told}");
 }
