@@ -7,7 +7,7 @@ use catena_client::CatenaError;
 use fleet::Timestamp;
 use reconciliation::Comparison;
 use startup::describe;
-use store::{Shared, StoreError, SubscriptionsText, timestamp};
+use store::{COMMIT_ATTEMPTS, Shared, StoreError, SubscriptionsText, timestamp};
 use subscriptions::{Finding, Ledger, Watch};
 use tracing::{error, info, warn};
 
@@ -70,7 +70,12 @@ impl Reconciler {
         let policy = &self.settings.policy;
         let at = timestamp(now());
         let found = watch.examine(&ledger, &listed, &dead_letters, policy, at);
-        // First, so that what is cut off isn't tried without end.
+        let recovered = |finding: &Finding| matches!(finding, Finding::Recovered { .. });
+        if found.iter().any(recovered) && watch.is_well() {
+            // Before that is remembered: to compare once too often does no harm.
+            self.compare_anew(now).await?;
+        }
+        // Before cures, so that what is cut off isn't tried without end.
         let mut text = watch.text();
         let which = SubscriptionsText::Watch;
         if !self
@@ -84,14 +89,8 @@ impl Reconciler {
         let (cures, others): (Vec<_>, Vec<_>) = found
             .into_iter()
             .partition(|it| matches!(it, Finding::Cure { .. }));
-        let recovered = others
-            .iter()
-            .any(|it| matches!(it, Finding::Recovered { .. }));
         for finding in &others {
             log(finding, None);
-        }
-        if recovered && watch.is_well() {
-            self.compare_anew(now).await?;
         }
         if cures.is_empty() {
             return Ok(());
@@ -171,19 +170,16 @@ impl Reconciler {
         Ok(())
     }
 
-    /// Has all lists compared from the next sweep on, from the first one: what was lost meanwhile is healed. Not more often than every
-    /// hour, whatever stops and recovers.
+    /// Has all lists compared from the next sweep on, from the first one: what was lost meanwhile is healed.
     async fn compare_anew(&self, now: Clock) -> Result<(), StoreError> {
-        let at = timestamp(now());
-        let shared = self.table.shared().await?;
-        let last = shared.comparison.as_deref().and_then(Comparison::read);
-        let pause = self.settings.policy.wait(COMPARE_EVERY_MS);
-        if last.is_some_and(|it| it.finished.is_some() && at < it.started.plus(pause)) {
-            return Ok(());
+        for _ in 0..COMMIT_ATTEMPTS {
+            let shared = self.table.shared().await?;
+            let anew = Comparison::new(timestamp(now())).text();
+            // Whoever is at it writes after each page, and ends once this one has begun.
+            if self.table.compare(&shared, &anew, None).await? {
+                break;
+            }
         }
-        let anew = Comparison::new(at).text();
-        // If somebody is at it, that comparison ends there, and this one begins.
-        self.table.compare(&shared, &anew, None).await?;
         Ok(())
     }
 
@@ -338,8 +334,6 @@ fn log(finding: &Finding, failure: Option<&CatenaError>) {
 const LOOK_EVERY_MS: i64 = 5 * 60 * 1000;
 /// Whether a cure helped.
 const LOOK_AFTER_CURE_MS: i64 = 60 * 1000;
-/// A comparison after each recovery would never come to its end.
-const COMPARE_EVERY_MS: i64 = 60 * 60 * 1000;
 /// For so long a failure to look is Catena's trouble alone.
 const BLIND_AFTER_MS: i64 = 6 * 60 * 60 * 1000;
 /// Subscriptions; there are some thirty.

@@ -193,12 +193,14 @@ fn built_tests(options: &[&str]) -> Result<Tests, Error> {
 }
 
 /// The functions in `tests/end-to-end/src/drills.rs`.
-const DRILLS: [&str; 10] = [
+const DRILLS: [&str; 12] = [
     "shuffle",
     "conflicts",
     "crashes",
     "kills",
     "losses",
+    "breaker",
+    "rotation",
     "idle",
     "invitations",
     "access",
@@ -262,6 +264,10 @@ cargo xtask <command>
              kills                processor, reconciler and publisher are killed before and after their
                                   calls, and the partner is still told of everything once
              losses               of 200 fleets' webhooks three of ten get lost for good
+             breaker              ingestion fails, Catena stops its subscriptions, and without a human they
+                                  are active again, replayed, and every record is right
+             rotation             the signing key changes under 5,000 deliveries, once undisturbed, and
+                                  once with forged deliveries and a rotation that is killed
              idle                 10,000 fleets of which nothing is missing, and what a sweep asks for
              invitations          the partner API is killed before and after each of its calls
              access               2,000 answers about access next to as many bare GetItems

@@ -102,17 +102,22 @@ impl Described {
 
 /// Runs the program with nothing in its environment but what is given.
 pub(crate) fn kingpin(folder: &Path, environment: &[(&str, &str)], arguments: &[&str]) -> Output {
-    let program = Options::default().binaries.join("kingpin");
-    let mut command = Command::new(&program);
+    let mut command = command(folder, environment, arguments);
+    // It blocks a thread of the test while the local AWS, another process, answers.
+    tokio::task::block_in_place(|| command.output())
+        .unwrap_or_else(|error| panic!("{}: {error}", command.get_program().display()))
+}
+
+/// The program, ready to run.
+pub(crate) fn command(folder: &Path, environment: &[(&str, &str)], arguments: &[&str]) -> Command {
+    let mut command = Command::new(Options::default().binaries.join("kingpin"));
     command
         .args(arguments)
         .current_dir(folder)
         .env_clear()
         .env("HOME", folder)
         .envs(environment.iter().copied());
-    // It blocks a thread of the test while the local AWS, another process, answers.
-    tokio::task::block_in_place(|| command.output())
-        .unwrap_or_else(|error| panic!("{}: {error}", program.display()))
+    command
 }
 
 pub(crate) fn printed(output: &Output) -> String {

@@ -477,6 +477,22 @@ async fn losses() {
     println!("losses: {}", crate::losses::run(scale(30, 200)).await);
 }
 
+/// Ingestion fails for a while, Catena stops its subscriptions, and nobody but the reconciler brings them back.
+#[tokio::test(flavor = "multi_thread")]
+async fn breaker() {
+    let lasting = Duration::from_secs(scale(4, 20) as u64);
+    let told = crate::breaker::run(scale(10, 60), lasting).await;
+    println!("breaker: {told}");
+}
+
+/// A new signing key, under traffic.
+#[tokio::test(flavor = "multi_thread")]
+async fn rotation() {
+    let is_long = scale(0, 1) == 1;
+    let told = crate::rotation::run(scale(600, 5_000), is_long).await;
+    println!("rotation: {told}");
+}
+
 /// Fleets in a browser, from their links through Connect and back.
 #[tokio::test(flavor = "multi_thread")]
 async fn journeys() {

@@ -5,13 +5,14 @@
 //! `partner` deploy everything, `bus` does both, and so does `journeys`, which looks at it in a browser. `catena` calls the simulator by the client of
 //! Catena's API, `openapi` the partner API by its document; `orders` and `translations` need nothing, `cost` the local DynamoDB.
 //! `set_aside` releases what was quarantined and moves dead letters back. `drills` are short here and long by `cargo xtask drill`; `losses` and `kills` are two of them, which let `fates` befall fleets and
-//! hold their records to the simulator's `truth`.
+//! hold their records to the simulator's `truth`; `breaker` and `rotation` are others, whose webhooks come by `subscribed`'s subscriptions.
 
 #![expect(clippy::unwrap_used, reason = "a test that can't go on panics")]
 
 mod answers;
 mod backend;
 mod batches;
+mod breaker;
 mod bus;
 mod catena;
 mod cli;
@@ -30,8 +31,10 @@ mod orders;
 mod partner;
 mod reconciling;
 mod returns;
+mod rotation;
 mod set_aside;
 mod stack;
+mod subscribed;
 mod table;
 mod translations;
 mod truth;

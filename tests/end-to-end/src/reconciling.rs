@@ -731,7 +731,7 @@ pub(crate) async fn idle() -> String {
         .collect::<Vec<_>>()
         .await;
     let reconciler = backend.reconciler(simulator.url(), &[]).await;
-    // The first sweep of a stack notes that there is nothing to compare yet.
+    // The first sweep of a stack notes that there is nothing to compare yet, and has subscriptions looked at.
     reconciler.invoke(&json!({ "sweep": true })).await.unwrap();
     let before = backend.wire.count_all("reconciler");
     let swept = reconciler.invoke(&json!({ "sweep": true })).await.unwrap();
@@ -741,10 +741,21 @@ pub(crate) async fn idle() -> String {
         requests <= u64::from(store::SHARDS) + 1,
         "{requests} requests"
     );
+    // Once in five minutes it has subscriptions looked at besides.
+    let shared = table.shared().await.unwrap();
+    let taken = table.take_subscriptions_look(&shared, Timestamp(0)).await;
+    assert!(taken.unwrap(), "somebody else sweeps");
+    let before = backend.wire.count_all("reconciler");
+    let swept = reconciler.invoke(&json!({ "sweep": true })).await.unwrap();
+    let looking = backend.wire.count_all("reconciler") - before;
+    assert_eq!(swept["tasks"], 1);
+    assert_eq!(looking, requests + 2);
     assert!(simulator.api_calls().is_empty());
     format!(
-        "{count} healthy fleets: a sweep makes {requests} requests to DynamoDB ({} shards) and no call to Catena",
-        store::SHARDS
+        "{count} healthy fleets: a sweep makes {requests} requests to DynamoDB ({} shards) and no call to Catena; once in five minutes {} \
+         more, which have subscriptions looked at",
+        store::SHARDS,
+        looking - requests
     )
 }
 

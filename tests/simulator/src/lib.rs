@@ -264,7 +264,18 @@ impl Simulator {
     ///
     /// If there is no such subscription any more.
     pub fn make_subscription_stale(&self, id: Uuid) -> Result<(), SubscriptionError> {
-        self.webhooks.make_stale(id)
+        let stale = SubscriptionStatus::Stale;
+        self.webhooks.become_status(id, stale)
+    }
+
+    /// Somebody else pauses it; `webhook.paused` follows in the background.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such subscription any more.
+    pub fn pause_subscription(&self, id: Uuid) -> Result<(), SubscriptionError> {
+        let paused = SubscriptionStatus::Paused;
+        self.webhooks.become_status(id, paused)
     }
 
     /// When subscriptions go stale, from the next delivery on.

@@ -121,12 +121,15 @@ impl Webhooks {
         Ok(self.subscriptions(|subscriptions| subscriptions.add(new, now).id))
     }
 
-    /// As if the breaker had tripped.
-    pub(crate) fn make_stale(self: &Arc<Self>, id: Uuid) -> Result<(), SubscriptionError> {
-        let stale = SubscriptionStatus::Stale;
+    /// As if the breaker had tripped, or somebody else had called the API.
+    pub(crate) fn become_status(
+        self: &Arc<Self>,
+        id: Uuid,
+        status: SubscriptionStatus,
+    ) -> Result<(), SubscriptionError> {
         let now = OffsetDateTime::now_utc();
         let event = self.subscriptions(|subscriptions| {
-            let (_, event) = subscriptions.become_status(id, stale, now)?;
+            let (_, event) = subscriptions.become_status(id, status, now)?;
             Some(event)
         });
         let event = event.ok_or(SubscriptionError::Unknown(id))?;

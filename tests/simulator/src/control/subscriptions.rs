@@ -16,7 +16,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{Control, Shared, Unusable, answer, read};
-use crate::subscriptions::Filters;
+use crate::subscriptions::{Filters, SubscriptionStatus};
 
 pub(super) fn routes() -> Router<Arc<Control>> {
     Router::new()
@@ -48,7 +48,9 @@ async fn clear(State(control): Shared) -> StatusCode {
 }
 
 async fn make_stale(State(control): Shared, Path(id): Path<Uuid>) -> Result<StatusCode, Unusable> {
-    control.webhooks.make_stale(id)?;
+    control
+        .webhooks
+        .become_status(id, SubscriptionStatus::Stale)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
