@@ -193,11 +193,12 @@ fn built_tests(options: &[&str]) -> Result<Tests, Error> {
 }
 
 /// The functions in `tests/end-to-end/src/drills.rs`.
-const DRILLS: [&str; 10] = [
+const DRILLS: [&str; 11] = [
     "shuffle",
     "conflicts",
     "crashes",
     "kills",
+    "subscriptions",
     "losses",
     "idle",
     "invitations",
@@ -261,6 +262,8 @@ cargo xtask <command>
              crashes              500 fleets while the processor is killed at random moments
              kills                processor, reconciler and publisher are killed before and after their
                                   calls, and the partner is still told of everything once
+             subscriptions        `kingpin setup` and `subscription` are killed before and after each of their
+                                  calls, and the next run ends as it should
              losses               of 200 fleets' webhooks three of ten get lost for good
              idle                 10,000 fleets of which nothing is missing, and what a sweep asks for
              invitations          the partner API is killed before and after each of its calls

@@ -4,7 +4,8 @@
 //! `answers`, `keys`, `batches` and `returns` run one binary by hand, `links` three, `table` none and `cli` the operator's; `stack` and
 //! `partner` deploy everything, `bus` does both, and so does `journeys`, which looks at it in a browser. `catena` calls the simulator by the client of
 //! Catena's API, `openapi` the partner API by its document; `orders` and `translations` need nothing, `cost` the local DynamoDB.
-//! `set_aside` releases what was quarantined and moves dead letters back. `drills` are short here and long by `cargo xtask drill`; `losses` and `kills` are two of them, which let `fates` befall fleets and
+//! `set_aside` releases what was quarantined and moves dead letters back. `subscribing` sets a fresh stack up and sees to its
+//! subscriptions, `cut_off` kills the program in the middle of that. `drills` are short here and long by `cargo xtask drill`; `losses` and `kills` are two of them, which let `fates` befall fleets and
 //! hold their records to the simulator's `truth`.
 
 #![expect(clippy::unwrap_used, reason = "a test that can't go on panics")]
@@ -16,6 +17,7 @@ mod bus;
 mod catena;
 mod cli;
 mod cost;
+mod cut_off;
 mod drills;
 mod fates;
 mod journeys;
@@ -31,6 +33,7 @@ mod reconciling;
 mod returns;
 mod set_aside;
 mod stack;
+mod subscribing;
 mod table;
 mod translations;
 mod truth;

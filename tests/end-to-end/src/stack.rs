@@ -38,12 +38,23 @@ impl Running {
         parameters: &[(&str, &str)],
         environment: &[(&str, &str)],
     ) -> Self {
+        Self::of(parameters, environment, false).await
+    }
+
+    /// One that `kingpin setup` is for: nothing is subscribed, and Catena's credentials are in a file. Nobody asks Catena here either.
+    pub(crate) async fn fresh() -> Self {
+        let seldom = [("Sweep", "DISABLED"), ("WaitPercent", "10000")];
+        Self::of(&seldom, &[], true).await
+    }
+
+    async fn of(parameters: &[(&str, &str)], environment: &[(&str, &str)], fresh: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         let options = Options {
             folder: folder.path().to_owned(),
             parameters: parameters.iter().map(owned).collect(),
             environment: environment.iter().map(owned).collect(),
+            fresh,
             ..Options::default()
         };
         let stack = Stack::start(options).await.unwrap();

@@ -121,6 +121,14 @@ impl Webhooks {
         Ok(self.subscriptions(|subscriptions| subscriptions.add(new, now).id))
     }
 
+    /// What was made is what it was once.
+    pub(crate) fn restore(&self, truths: &[SubscriptionTruth]) -> Result<(), SubscriptionError> {
+        let mut state = self.state();
+        state.subscriptions.restore(truths)?;
+        state.dead_letters.clear();
+        Ok(())
+    }
+
     /// As if the breaker had tripped.
     pub(crate) fn make_stale(self: &Arc<Self>, id: Uuid) -> Result<(), SubscriptionError> {
         let stale = SubscriptionStatus::Stale;

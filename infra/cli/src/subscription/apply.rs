@@ -57,13 +57,13 @@ impl Desk<'_> {
             let steps: Vec<Step> = plan.steps.into_iter().filter(|it| !refused(it)).collect();
             applied.notes = plan.notes;
             applied.ours = self.ledger.ours.len();
+            applied.left.clone_from(&steps);
             if steps.is_empty() {
                 if self.ledger.asked.take().is_some() {
                     self.write().await?;
                 }
                 return Ok(applied);
             }
-            applied.left.clone_from(&steps);
             for step in steps {
                 progress(&step);
                 if self
