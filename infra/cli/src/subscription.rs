@@ -252,16 +252,15 @@ async fn delete(desk: &mut Desk<'_>, ids: &BTreeSet<String>, yes: bool) -> Resul
         }
         let listed = seen.all.iter().find(|it| it.id == *id);
         let name = listed.and_then(|it| it.event_name.clone());
-        let ours = desk.ledger.ours.remove(id);
-        let name = name.or(ours.as_ref().map(|it| it.event_name.clone()));
-        deleted.push((id.clone(), name.unwrap_or_default()));
-        if ours.is_some() {
-            desk.write().await?;
-        }
+        let ours = desk.ledger.ours.get(id).map(|it| it.event_name.clone());
+        deleted.push((id.clone(), name.or(ours).unwrap_or_default()));
     }
     if !deleted.is_empty() {
+        // As long as they are written down the next run finds them, if this one is cut off.
         desk.change_keyring(|keyring| keyring.forget(ids.iter().map(String::as_str)))
             .await?;
+        desk.ledger.ours.retain(|id, _| !ids.contains(id));
+        desk.write().await?;
     }
     Ok(page::deleted(&deleted, &desk.source.place))
 }

@@ -9,6 +9,7 @@ use std::{
 };
 
 use local::wire::{Fault, Wire};
+use serde_json::{Value, json};
 use simulator::{Filters, SubscriptionStatus, SubscriptionTruth};
 use subscriptions::Ledger;
 use uuid::Uuid;
@@ -30,11 +31,13 @@ struct Story {
     code: i32,
     /// How many keys are valid for all afterwards.
     keys: usize,
+    /// Nothing is subscribed afterwards.
+    deletes: bool,
     /// Of how many points of this story one is taken.
     every: u64,
 }
 
-/// What came of it if every so manieth point is taken.
+/// What came of it if one of so many points is taken.
 pub(crate) async fn run(every: u64) -> String {
     let operator = &Operator::fresh().await;
     // Nobody has to be told, and nothing to be delivered.
@@ -46,7 +49,10 @@ pub(crate) async fn run(every: u64) -> String {
         let started = Instant::now();
         let (killed, all) = told_to_its_end(operator, &story).await;
         let seconds = started.elapsed().as_secs_f64();
-        told.push(format!("{} at {killed} points ({seconds:.0} s)", story.name));
+        told.push(format!(
+            "{} at {killed} points ({seconds:.0} s)",
+            story.name
+        ));
         points += killed;
         runs += all;
     }
@@ -111,6 +117,7 @@ async fn stories(operator: &Operator, every: u64) -> Vec<Story> {
         is_fresh: false,
         code: 0,
         keys: 1,
+        deletes: false,
         every,
     };
     let unwritten = World {
@@ -134,9 +141,13 @@ async fn stories(operator: &Operator, every: u64) -> Vec<Story> {
         Story {
             code: 1,
             keys: 2,
-            ..story("rotate", ROTATE, settled)
+            ..story("rotate", ROTATE, settled.clone())
         },
         story("rotate, retiring", RETIRE, rotated),
+        Story {
+            deletes: true,
+            ..story("delete", "subscription delete --all --yes", settled)
+        },
     ]
 }
 
@@ -224,8 +235,20 @@ async fn assert_ended(
     fleet: &str,
     point: &str,
 ) {
-    assert_eq!(output.status.code(), Some(story.code), "{point}: {output:?}");
+    assert_eq!(
+        output.status.code(),
+        Some(story.code),
+        "{point}: {output:?}"
+    );
     let world = operator.world().await;
+    if story.deletes {
+        assert_eq!(world.at_catena, [], "{point}");
+        let ledger = Ledger::read(world.ledger.as_deref()).unwrap();
+        assert_eq!(ledger, Ledger::default(), "{point}");
+        let named = keyring(&world)["by_webhook_id"].clone();
+        assert_eq!(named, json!({}), "{point}");
+        return;
+    }
     assert_nothing_is_lost(&world, story, point);
     operator.assert_settled(&world, &story.others.iter().copied().collect());
     assert_eq!(keys(&world.keyring).len(), story.keys, "{point}");
@@ -240,7 +263,11 @@ async fn assert_ended(
         assert!(invitation.is_some(), "{point}: nobody is invited");
     }
     let plan = operator.json("subscription plan").await;
-    assert_eq!(plan["steps"], serde_json::json!([]), "{point}: {plan}");
+    assert_eq!(plan["steps"], json!([]), "{point}: {plan}");
+}
+
+fn keyring(world: &World) -> Value {
+    serde_json::from_str(&world.keyring).unwrap()
 }
 
 const ROTATE: &str = "subscription rotate --wait 0s";

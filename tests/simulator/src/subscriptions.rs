@@ -184,7 +184,10 @@ impl Subscriptions {
     }
 
     /// Makes them exactly these, with nothing noted yet; rules and schemas stay.
-    pub(crate) fn restore(&mut self, truths: &[SubscriptionTruth]) -> Result<(), SubscriptionError> {
+    pub(crate) fn restore(
+        &mut self,
+        truths: &[SubscriptionTruth],
+    ) -> Result<(), SubscriptionError> {
         let restored = truths.iter().map(Subscription::of);
         self.all = restored.collect::<Result<_, _>>()?;
         let ids = self.all.iter().map(|it| it.id);

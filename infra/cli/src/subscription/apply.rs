@@ -57,7 +57,11 @@ impl Desk<'_> {
             let steps: Vec<Step> = plan.steps.into_iter().filter(|it| !refused(it)).collect();
             applied.notes = plan.notes;
             applied.ours = self.ledger.ours.len();
+            let is_stuck = !steps.is_empty() && steps == applied.left;
             applied.left.clone_from(&steps);
+            if is_stuck {
+                return Ok(applied);
+            }
             if steps.is_empty() {
                 if self.ledger.asked.take().is_some() {
                     self.write().await?;
@@ -133,6 +137,9 @@ impl Desk<'_> {
                     .await?;
             }
             Step::Forget { id, .. } => {
+                // First, because nobody would know of it afterwards.
+                self.change_keyring(|keyring| keyring.forget([id.as_str()]))
+                    .await?;
                 self.ledger.ours.remove(id);
                 self.write().await?;
             }
@@ -140,7 +147,8 @@ impl Desk<'_> {
         Ok(true)
     }
 
-    /// Gives a subscription our URL and the current key, which is in the keyring already. `false` if it is gone.
+    /// Gives a subscription our URL and the current key, which is in the keyring already. `false` if it is gone, or if another one has its
+    /// event and our URL already, which is a note of the plan.
     pub(crate) async fn update(&mut self, id: &str, event_name: &str) -> Result<bool> {
         let keyring = self.keyring().await?;
         let Some(key) = keyring.current() else {
@@ -153,6 +161,7 @@ impl Desk<'_> {
         let changed = match self.calls().change_subscription(id, &change).await {
             Ok(changed) => changed,
             Err(CatenaError::NotFound) => return Ok(false),
+            Err(CatenaError::Refused(refusal)) if refusal.status == CONFLICT => return Ok(false),
             Err(error) => {
                 let tried = format!("change the subscription of {event_name}");
                 return Err(failed(&tried, &error));
