@@ -433,6 +433,9 @@ They need cloudformation:DescribeStacks, and
   for `fleet recheck` sqs:SendMessage on the tasks queue;
   for `quarantine` dynamodb:Query on the table; to show and release also dynamodb:BatchGetItem, to release and drop also
   dynamodb:DeleteItem, to release also sqs:SendMessage on the events queue;
+  for `subscription` dynamodb:GetItem on the table and secretsmanager:GetSecretValue on Catena's credentials and the signing keys; to
+  change any also dynamodb:UpdateItem and, on the signing keys, secretsmanager:PutSecretValue;
+  for `setup` the same, secretsmanager:PutSecretValue on Catena's credentials, and execute-api:Invoke to invite;
   for `dlq` sqs:GetQueueAttributes, sqs:ReceiveMessage and sqs:ChangeMessageVisibility on the dead-letter queue; to redrive also
   sqs:DeleteMessage there, and sqs:SendMessage on the events queue.
 
@@ -564,7 +567,13 @@ mod tests {
         });
         let help = named.unwrap().render_help().to_string();
         assert!(help.contains(&format!("`{example}`")), "{help}");
-        Arguments::read(example.split(' ')).unwrap().command
+        // Every second part is in quotation marks.
+        let parts = example.split('"').enumerate();
+        let words = parts.flat_map(|(place, part)| match place % 2 {
+            0 => part.split_whitespace().collect(),
+            _ => vec![part],
+        });
+        Arguments::read(words).unwrap().command
     }
 
     #[test]
@@ -619,6 +628,49 @@ mod tests {
                 matches!(read, Command::Quarantine(_) | Command::Dlq(_)),
                 "{read:?}"
             );
+        }
+    }
+
+    #[test]
+    fn setup_shows_an_example_that_is_read() {
+        let line =
+            "kingpin setup --credentials catena.json --invite FLEET-42 --name \"Acme Trucking\"";
+        let read = example(&["setup"], line);
+        assert!(format!("{read:?}").contains("Acme Trucking"), "{read:?}");
+    }
+
+    #[test]
+    fn verbs_about_subscriptions_show_examples_that_are_read() {
+        for (verb, line) in [
+            ("plan", "kingpin subscription plan"),
+            ("apply", "kingpin subscription apply"),
+            ("status", "kingpin subscription status --json"),
+            ("rotate", "kingpin subscription rotate --wait 30m"),
+            ("replay", "kingpin subscription replay --dry-run"),
+            (
+                "adopt",
+                "kingpin subscription adopt 247b2dea-a030-48b7-9a05-ee33c1b6ab0a",
+            ),
+            ("delete", "kingpin subscription delete --all"),
+        ] {
+            let read = example(&["subscription", verb], line);
+            assert!(matches!(read, Command::Subscription(_)), "{read:?}");
+        }
+    }
+
+    #[test]
+    fn which_subscriptions_are_deleted_is_said() {
+        for line in [
+            "subscription",
+            "subscription delete",
+            "subscription delete 247b2dea --all",
+            "subscription adopt",
+            "subscription rotate --wait soon",
+            "setup --name Acme",
+        ] {
+            let words = ["kingpin"].into_iter().chain(line.split(' '));
+            let error = Arguments::read(words).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{line}");
         }
     }
 

@@ -2,6 +2,8 @@
 
 mod apply;
 mod desk;
+#[cfg(test)]
+mod goldens;
 mod page;
 mod rotate;
 
