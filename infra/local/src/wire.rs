@@ -450,6 +450,36 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_call_that_hangs_is_counted_as_soon_as_it_does() {
+        let wire = Wire::new(upstream().await).unwrap();
+        let url = wire.lane("a").await.unwrap();
+        for (fault, hung) in [(Fault::Hang, 1), (Fault::HangAfter, 2)] {
+            wire.fault("a", "*", fault);
+            assert!(call(&url, "AmazonSQS.SendMessage").await.is_err());
+            assert_eq!(wire.hung("a"), hung);
+        }
+        assert_eq!(wire.hung("b"), 0);
+    }
+
+    #[tokio::test]
+    async fn the_callers_host_goes_through_if_it_is_to() {
+        let host = |headers: HeaderMap| async move { format!("{:?}", headers.get(HOST)) };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let upstream = format!("http://{}", listener.local_addr().unwrap());
+        let router = Router::new().route("/", post(host));
+        tokio::spawn(async { axum::serve(listener, router).await.unwrap() });
+        let kept = Wire::keeping_host(&upstream).unwrap();
+        let kept = kept.lane("a").await.map(|url| (kept, url)).unwrap();
+        let other = Wire::new(&upstream).unwrap();
+        let other = other.lane("a").await.map(|url| (other, url)).unwrap();
+        for ((_wire, url), keeps) in [(kept, true), (other, false)] {
+            let (_, told) = call(&url, "AmazonSQS.SendMessage").await.unwrap();
+            let address = url.trim_start_matches("http://");
+            assert_eq!(told.contains(address), keeps, "{told}");
+        }
+    }
+
+    #[tokio::test]
     async fn faults_concern_what_they_name_until_healed() {
         let wire = Wire::new(upstream().await).unwrap();
         let url = wire.lane("a").await.unwrap();

@@ -15,7 +15,8 @@ use simulator::{
     CLIENT_SECRET, Faults, Filters, Fleet, Scenario, SubscriptionRules, SubscriptionStatus,
     SubscriptionTruth, WildcardDuplicate, events,
 };
-use subscriptions::{KeyName, Ledger};
+use store::timestamp;
+use subscriptions::{KEYRING_LEASE_MS, KeyName, Ledger};
 use tempfile::TempDir;
 use time::OffsetDateTime;
 
@@ -158,8 +159,14 @@ impl Operator {
             .simulator
             .restore_subscriptions(&world.at_catena)
             .unwrap();
+        self.write_ledger(world.ledger.as_deref()).await;
+        self.put("KeyringSecretId", &world.keyring).await;
+    }
+
+    async fn write_ledger(&self, ledger: Option<&str>) {
+        let stack = &self.running.stack;
         let table = stack.table().unwrap();
-        match &world.ledger {
+        match ledger {
             Some(ledger) => {
                 let mut item = ledger_key();
                 item["document"] = json!({ "S": ledger });
@@ -171,7 +178,6 @@ impl Operator {
                 stack.aws.dynamodb("DeleteItem", delete).await.unwrap();
             }
         }
-        self.put("KeyringSecretId", &world.keyring).await;
     }
 
     /// Takes Catena's credentials back.
@@ -240,7 +246,7 @@ impl Operator {
         });
         assert_eq!(written, expected.collect());
         assert_eq!(ledger.asked, None);
-        assert_eq!(ledger.keyring_leased_until, None);
+        assert!(!is_leased(&ledger), "the keyring is leased for long");
     }
 
     /// As [`Operator::assert_settled`], now, and nothing is to do.
@@ -268,6 +274,13 @@ pub(crate) fn keys(keyring: &str) -> BTreeSet<String> {
     let mut all = BTreeSet::new();
     texts(&serde_json::from_str(keyring).unwrap(), &mut all);
     all
+}
+
+/// Whether nobody may change the keyring for longer than a lease lasts. Whoever was killed after the change leaves what is left of theirs.
+fn is_leased(ledger: &Ledger) -> bool {
+    let longest = timestamp(OffsetDateTime::now_utc()).plus(KEYRING_LEASE_MS);
+    let until = ledger.keyring_leased_until;
+    until.is_some_and(|until| until > longest)
 }
 
 fn ledger_key() -> Value {
@@ -659,6 +672,80 @@ async fn what_catena_refuses_or_has_already_is_told_and_never_made_twice() {
         .json(&format!("subscription adopt {} --yes", right.id))
         .await;
     operator.assert_all_is_well(&[other]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotation_loses_no_webhook_and_retires_the_old_key_once_the_new_one_is_proved() {
+    let operator = &Operator::fresh().await;
+    let simulator = &operator.running.stack.simulator;
+    operator
+        .json(&format!("setup --credentials {}", operator.credentials()))
+        .await;
+    let old = keys(&operator.world().await.keyring);
+    let proof = |rotated: &Value, name: &str| -> String {
+        let mut all = rotated["subscriptions"].as_array().unwrap().iter();
+        let found = all.find(|it| it["event_name"] == name);
+        let found = found.unwrap_or_else(|| panic!("{name}: {rotated}"));
+        found["proof"].as_str().unwrap().to_owned()
+    };
+    let onboard = async |fleet: &str| {
+        operator.json(&format!("invite {fleet}")).await;
+        let report = simulator.run(&Scenario::invited([fleet])).await;
+        simulator.idle().await;
+        assert_eq!(report.accepted, report.deliveries, "{report:?}");
+        operator.running.settled(Duration::from_secs(60)).await;
+        let shown = operator.json(&format!("fleet show {fleet}")).await;
+        assert_eq!(shown["stage"], "connected", "{shown}");
+    };
+
+    let rotated = operator.left("subscription rotate --wait 0s").await;
+    assert_eq!(
+        (&rotated["begun"], &rotated["retired"]),
+        (&json!(true), &json!(false))
+    );
+    assert_eq!(proof(&rotated, "connection.created"), "silent");
+    let both = keys(&operator.world().await.keyring);
+    assert!(both.len() == 2 && both.is_superset(&old));
+    operator.assert_all_is_well(&[]).await;
+    onboard("FLEET-1").await;
+
+    // One signs with a key that nobody knows: its deliveries are dead letters, and the old key stays.
+    let world = operator.world().await;
+    let mut one = world.at_catena.iter();
+    let one = one.find(|it| it.event_name == "tsp.created").unwrap();
+    simulator.set_key(Some(one.id), "somebody-elses-key-of-32-characters");
+    let at = OffsetDateTime::now_utc();
+    let event = events::tsp_created(&Fleet::new("FLEET-2", at), at);
+    simulator.deliver(&event, Faults::default()).await;
+    let retire = "subscription rotate --wait 0s --even-if-silent";
+    let rotated = operator.left(retire).await;
+    assert_eq!(
+        (&rotated["begun"], &rotated["retired"]),
+        (&json!(false), &json!(false))
+    );
+    assert_eq!(proof(&rotated, "tsp.created"), "dead_letters");
+    assert_eq!(proof(&rotated, "invitation.accepted"), "delivered");
+    assert_eq!(proof(&rotated, "execution.failed"), "silent");
+    simulator.idle().await;
+    assert_eq!(keys(&operator.world().await.keyring), both);
+    simulator.set_key(Some(one.id), &one.secret);
+    operator.json("subscription replay").await;
+    simulator.idle().await;
+
+    // As if it had been given a while ago: what left before the change is over.
+    let later = operator.world().await;
+    let mut ledger = Ledger::read(later.ledger.as_deref()).unwrap();
+    for ours in ledger.ours.values_mut() {
+        ours.key_since = ours.key_since.map(|at| at.plus(-60_000));
+    }
+    operator.write_ledger(Some(&ledger.text())).await;
+    let rotated = operator.json(retire).await;
+    assert_eq!(rotated["retired"], true, "{rotated:#}");
+    assert_eq!(proof(&rotated, "tsp.created"), "delivered");
+    let new = keys(&operator.world().await.keyring);
+    assert_eq!(new, both.difference(&old).cloned().collect());
+    operator.assert_all_is_well(&[]).await;
+    onboard("FLEET-3").await;
 }
 
 /// What Kingpin needs and the contract documents (contract 6.10, 8).

@@ -81,19 +81,7 @@ pub(crate) fn applied(applied: &Applied, place: &str) -> Page {
     for step in &applied.done {
         text += &wrapped("  - ", 4, &step_words(step));
     }
-    for (event_name, why) in &applied.refused {
-        let words = format!(
-            "Catena refuses to subscribe {}: {}. Ask Catena's support, or whether another program subscribed it with this URL.",
-            plain(event_name),
-            plain(why)
-        );
-        text += &wrapped("  ! ", 4, &words);
-    }
-    if !applied.is_complete() {
-        for step in &applied.left {
-            text += &wrapped("  left: ", 8, &step_words(step));
-        }
-    }
+    text += &undone(applied);
     text += &notes_text(&applied.notes);
     text += &format!("\n{} subscriptions are ours.\n", applied.ours);
     let refused = applied.refused.iter();
@@ -112,6 +100,25 @@ pub(crate) fn applied(applied: &Applied, place: &str) -> Page {
         "subscriptions": applied.ours,
     });
     Page::new(text, json)
+}
+
+/// What Catena refuses, and what is left for whatever reason.
+fn undone(applied: &Applied) -> String {
+    let mut text = String::new();
+    for (event_name, why) in &applied.refused {
+        let words = format!(
+            "Catena refuses to subscribe {}: {}. Ask Catena's support, or whether another program subscribed it with this URL.",
+            plain(event_name),
+            plain(why)
+        );
+        text += &wrapped("  ! ", 4, &words);
+    }
+    if !applied.is_complete() {
+        for step in &applied.left {
+            text += &wrapped("  left: ", 8, &step_words(step));
+        }
+    }
+    text
 }
 
 pub(crate) fn status(status: &Status, now: Timestamp) -> Page {
@@ -168,6 +175,9 @@ pub(crate) fn status(status: &Status, now: Timestamp) -> Page {
     text += &match &keys[..] {
         [] => "The keyring has no key yet.\n".to_owned(),
         [one] => format!("Signing key {one}.\n"),
+        [_, current] => format!(
+            "Signing key {current}; the one before is still taken: `kingpin subscription rotate` goes on.\n"
+        ),
         [.., current] => format!(
             "Signing key {current}; {} older ones are still taken: `kingpin subscription rotate` goes on.\n",
             keys.len() - 1
@@ -241,12 +251,20 @@ pub(crate) fn rotated(rotated: &Rotated, ledger: &Ledger, place: &str) -> Page {
         let name = plain(name.unwrap_or_default());
         text += &wrapped("  - ", 4, &format!("{name} {words}"));
     }
-    text += match rotated.retired {
-        true => "The old key is retired.\n",
-        false => {
+    text += &undone(&rotated.applied);
+    text += &match (rotated.retired, rotated.applied.is_complete()) {
+        (true, _) => "The old key is retired.\n".to_owned(),
+        (false, true) => wrapped(
+            "",
+            0,
             "The old key is still taken, so nothing is lost. Run this again later to go on; --even-if-silent retires it although some \
-             had nothing to deliver.\n"
-        }
+             had nothing to deliver.",
+        ),
+        (false, false) => wrapped(
+            "",
+            0,
+            "The old key is still taken, so nothing is lost. `kingpin subscription plan` tells more; run this again to go on.",
+        ),
     };
     let proofs = rotated.proofs.iter().map(|(id, proof)| {
         let (proof, dead_letters) = match proof {
@@ -281,11 +299,10 @@ pub(crate) fn replayed(replayed: &BTreeMap<String, u64>, ledger: &Ledger, dry_ru
         (_, false) => "Catena delivers again the dead letters of\n".to_owned(),
     };
     for (id, count) in replayed {
-        text += &format!(
-            "  {} ({}): {count}\n",
-            name(id).unwrap_or_default(),
-            plain(id)
-        );
+        text += &match name(id) {
+            Some(name) => format!("  {name} ({}): {count}\n", plain(id)),
+            None => format!("  {}: {count}\n", plain(id)),
+        };
     }
     let some = replayed
         .iter()
