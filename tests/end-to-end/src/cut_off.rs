@@ -37,8 +37,8 @@ struct Story {
     every: u64,
 }
 
-/// What came of it if one of so many points is taken.
-pub(crate) async fn run(every: u64) -> String {
+/// What came of it if one of so many points is taken. `tell` hears of each story when it is over.
+pub(crate) async fn run(every: u64, tell: impl Fn(&str)) -> String {
     let operator = &Operator::fresh().await;
     // Nobody has to be told, and nothing to be delivered.
     operator.running.stack.simulator.set_events(false);
@@ -49,15 +49,14 @@ pub(crate) async fn run(every: u64) -> String {
         let started = Instant::now();
         let (killed, all) = told_to_its_end(operator, &story).await;
         let seconds = started.elapsed().as_secs_f64();
-        told.push(format!(
-            "{} at {killed} points ({seconds:.0} s)",
-            story.name
-        ));
+        let over = format!("{} at {killed} points ({seconds:.0} s)", story.name);
+        tell(&over);
+        told.push(over);
         points += killed;
         runs += all;
     }
     format!(
-        "killed at {points} points, every {every}th of all: {}; {runs} runs; each next run ended as it should, with one subscription per \
+        "killed at {points} points, one of {every}: {}; {runs} runs; each next run ended as it should, with one subscription per \
          event, and every key that Catena signed with was in the keyring at all times; {:.0} s",
         told.join(", "),
         start.elapsed().as_secs_f64()

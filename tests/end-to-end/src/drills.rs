@@ -469,7 +469,9 @@ async fn kills() {
 #[tokio::test(flavor = "multi_thread")]
 async fn subscriptions() {
     let every = scale(12, 1) as u64;
-    println!("subscriptions: {}", crate::cut_off::run(every).await);
+    let tell = |story: &str| println!("subscriptions: {story}");
+    let told = crate::cut_off::run(every, tell).await;
+    println!("subscriptions: {told}");
 }
 
 /// What a sweep over fleets of which nothing is missing asks for.

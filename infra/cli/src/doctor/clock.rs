@@ -53,7 +53,7 @@ fn judged(name: &'static str, whose: &str, ahead: i64) -> Check {
     let found = format!("this machine's clock is {distance} {direction} {whose}");
     match ahead.abs() {
         0..1_000 => Check::ok(name, format!("this machine's clock agrees with {whose}")),
-        0..=WARN => Check::ok(name, found),
+        1_000..=WARN => Check::ok(name, found),
         ..=FAIL => Check::warn(name, found, REMEDY),
         _ => Check::fail(name, found, REMEDY),
     }
