@@ -570,7 +570,13 @@ mod tests {
         });
         let help = named.unwrap().render_help().to_string();
         assert!(help.contains(&format!("`{example}`")), "{help}");
-        Arguments::read(example.split(' ')).unwrap().command
+        // Every second part is in quotation marks.
+        let parts = example.split('"').enumerate();
+        let words = parts.flat_map(|(place, part)| match place % 2 {
+            0 => part.split_whitespace().collect(),
+            _ => vec![part],
+        });
+        Arguments::read(words).unwrap().command
     }
 
     #[test]
@@ -634,6 +640,49 @@ mod tests {
                 matches!(read, Command::Quarantine(_) | Command::Dlq(_)),
                 "{read:?}"
             );
+        }
+    }
+
+    #[test]
+    fn setup_shows_an_example_that_is_read() {
+        let line =
+            "kingpin setup --credentials catena.json --invite FLEET-42 --name \"Acme Trucking\"";
+        let read = example(&["setup"], line);
+        assert!(format!("{read:?}").contains("Acme Trucking"), "{read:?}");
+    }
+
+    #[test]
+    fn verbs_about_subscriptions_show_examples_that_are_read() {
+        for (verb, line) in [
+            ("plan", "kingpin subscription plan"),
+            ("apply", "kingpin subscription apply"),
+            ("status", "kingpin subscription status --json"),
+            ("rotate", "kingpin subscription rotate --wait 30m"),
+            ("replay", "kingpin subscription replay --dry-run"),
+            (
+                "adopt",
+                "kingpin subscription adopt 247b2dea-a030-48b7-9a05-ee33c1b6ab0a",
+            ),
+            ("delete", "kingpin subscription delete --all"),
+        ] {
+            let read = example(&["subscription", verb], line);
+            assert!(matches!(read, Command::Subscription(_)), "{read:?}");
+        }
+    }
+
+    #[test]
+    fn which_subscriptions_are_deleted_is_said() {
+        for line in [
+            "subscription",
+            "subscription delete",
+            "subscription delete 247b2dea --all",
+            "subscription adopt",
+            "subscription rotate --wait soon",
+            "setup --name Acme",
+        ] {
+            let words = ["kingpin"].into_iter().chain(line.split(' '));
+            let error = Arguments::read(words).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{line}");
         }
     }
 

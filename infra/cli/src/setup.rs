@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use catena_client::Credentials;
 use clap::Args;
-use fleet::FleetRef;
+use fleet::{FleetRef, Timestamp};
 use secrets::SecretError;
 use serde_json::Value;
 use time::OffsetDateTime;
@@ -67,8 +67,13 @@ pub(crate) async fn page(wanted: &Setup, found: &Found, clock: OffsetDateTime) -
             Err(error) => checks.push(Check::error("invitation", &error)),
         }
     }
-    let complete = can_go_on(&checks);
-    let mut page = doctor::page(Some(&found.place), &checks, false, timestamp(clock));
+    Ok(told(&found.place, &checks, invited, timestamp(clock)))
+}
+
+/// How far it came, and what came of the invitation if it came so far.
+fn told(place: &str, checks: &[Check], invited: Option<Page>, now: Timestamp) -> Page {
+    let complete = can_go_on(checks);
+    let mut page = doctor::page(Some(place), checks, false, now);
     page.text += match complete {
         true => {
             "\nAll is set up. `kingpin doctor` looks at the rest; `kingpin status` shows what arrives.\n"
@@ -82,7 +87,7 @@ pub(crate) async fn page(wanted: &Setup, found: &Found, clock: OffsetDateTime) -
         page.json["invitation"] = invited.json;
     }
     page.json["complete"] = Value::Bool(complete);
-    Ok(page.failed_unless(complete))
+    page.failed_unless(complete)
 }
 
 /// A missing permission or a refused hidden endpoint costs something, and stops nothing.
@@ -166,4 +171,53 @@ async fn invite_first(
     let call = Call::invite(fleet, &invite::request(&wanted), false);
     let answer = Partner::of(found)?.call(&call, clock.into()).await?;
     Ok(invite::page(answer, timestamp(clock)))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_told_at_the_end_and_where_it_stopped() {
+        let now = Timestamp(1_779_278_400_000);
+        let begun = || {
+            vec![
+                Check::ok("given_credentials", "put into secret kingpin-CatenaSecret"),
+                Check::ok("token", "Catena gives one"),
+                Check::ok("permissions", "the token allows all 11 that are needed"),
+            ]
+        };
+        let mut checks = begun();
+        checks.push(Check::ok(
+            "subscriptions",
+            "27 are ours; 12 steps were to do",
+        ));
+        checks.push(Check::ok("invitation", "fleet FLEET-42 is invited"));
+        let invited = Page::new(
+            "FLEET-42 is invited.\n".to_owned(),
+            json!({ "outcome": "created" }),
+        );
+        let place = "stack kingpin in us-east-1";
+        let complete = told(place, &checks, Some(invited), now);
+        let mut checks = begun();
+        checks.push(Check::fail(
+            "subscriptions",
+            "tsp.created is refused: refused by Catena: 422",
+            "`kingpin subscription plan` tells more.",
+        ));
+        let stopped = told(place, &checks, None, now);
+        assert!(!complete.failed && stopped.failed);
+        insta::assert_snapshot!("setup", [&*complete.text, &stopped.text].join("---\n"));
+        insta::assert_json_snapshot!("setup-json", [complete.json, stopped.json]);
+    }
+
+    #[test]
+    fn a_missing_permission_stops_nothing_and_a_missing_token_all() {
+        let permissions = Check::fail("permissions", "the token doesn't allow fleet:read", "Ask.");
+        assert!(can_go_on(&[permissions]));
+        let token = Check::fail("token", "Catena gives none", "Ask.");
+        assert!(!can_go_on(&[token]));
+    }
 }

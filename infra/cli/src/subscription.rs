@@ -2,6 +2,8 @@
 
 mod apply;
 mod desk;
+#[cfg(test)]
+mod goldens;
 mod page;
 mod rotate;
 
@@ -265,15 +267,17 @@ async fn delete(desk: &mut Desk<'_>, ids: &BTreeSet<String>, yes: bool) -> Resul
         }
         let listed = seen.all.iter().find(|it| it.id == *id);
         let name = listed.and_then(|it| it.event_name.clone());
-        let ours = desk.ledger.ours.get(id);
-        let name = name.or(ours.map(|it| it.event_name.clone()));
-        deleted.push((id.clone(), name.unwrap_or_default()));
-        desk.ledger.deleted(id);
-        desk.write().await?;
+        let ours = desk.ledger.ours.get(id).map(|it| it.event_name.clone());
+        deleted.push((id.clone(), name.or(ours).unwrap_or_default()));
     }
     if !deleted.is_empty() {
+        // As long as they are written down the next run finds them, if this one is cut off.
         desk.change_keyring(|keyring| keyring.forget(ids.iter().map(String::as_str)))
             .await?;
+        for id in ids {
+            desk.ledger.deleted(id);
+        }
+        desk.write().await?;
     }
     Ok(page::deleted(&deleted, &desk.source.place))
 }

@@ -511,13 +511,13 @@ fn union(deployment: &Deployment) -> Result<BTreeMap<String, String>> {
     Ok(union)
 }
 
-/// Puts the simulator's credentials where an operator puts Catena's.
 /// What the simulator's token endpoint takes.
 fn credentials() -> String {
     let (id, secret) = (simulator::CLIENT_ID, simulator::CLIENT_SECRET);
     json!({ "client_id": id, "client_secret": secret }).to_string()
 }
 
+/// Puts the simulator's credentials where an operator puts Catena's.
 async fn give_credentials(aws: &Aws, secret: &str) -> Result<()> {
     let put = json!({"SecretId": secret, "SecretString": credentials()});
     aws.secrets_manager("PutSecretValue", put).await.map(drop)

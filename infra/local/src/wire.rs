@@ -72,6 +72,7 @@ pub struct Traffic {
 #[derive(Debug)]
 struct Inner {
     upstream: String,
+    keeps_host: bool,
     http: reqwest::Client,
     state: Mutex<Recorded>,
     meter: OnceLock<Meter>,
@@ -83,6 +84,7 @@ struct Recorded {
     calls: BTreeMap<(String, String), u64>,
     traffic: Traffic,
     units: BTreeMap<String, Units>,
+    hung: BTreeMap<String, u64>,
     rules: Vec<Rule>,
 }
 
@@ -100,8 +102,18 @@ struct Rule {
 impl Wire {
     /// A wire to the AWS at this URL, without lanes yet.
     pub fn new(upstream: impl Into<String>) -> Result<Self> {
+        Self::with_host(upstream, false)
+    }
+
+    /// A wire that leaves the `Host` header as the caller wrote it, because signatures for API Gateway are made over it.
+    pub fn keeping_host(upstream: impl Into<String>) -> Result<Self> {
+        Self::with_host(upstream, true)
+    }
+
+    fn with_host(upstream: impl Into<String>, keeps_host: bool) -> Result<Self> {
         Ok(Self(Arc::new(Inner {
             upstream: upstream.into(),
+            keeps_host,
             http: aws::client()?,
             state: Mutex::default(),
             meter: OnceLock::new(),
@@ -162,6 +174,13 @@ impl Wire {
         let state = lock(&self.0.state);
         let calls = state.calls.iter().filter(|((of, _), _)| of == lane);
         calls.map(|(_, count)| count).sum()
+    }
+
+    /// How many of a lane's calls hang for ever ([`Fault::Hang`]), or did until their caller went away. Those of
+    /// [`Fault::HangAfter`] are through by then.
+    pub fn hung(&self, lane: &str) -> u64 {
+        let state = lock(&self.0.state);
+        state.hung.get(lane).copied().unwrap_or_default()
     }
 
     /// Takes a lane's faults back.
@@ -259,7 +278,7 @@ impl Inner {
         let fault = lock(&self.state).record(lane, &action, body.len());
         match &fault {
             Some(Fault::Refuse) => return Err(Closed),
-            Some(Fault::Hang) => std::future::pending().await,
+            Some(Fault::Hang) => self.hang(lane).await,
             Some(Fault::Error { status, code }) => return Ok(error(*status, code)),
             Some(Fault::Delay(delay)) => tokio::time::sleep(*delay).await,
             Some(Fault::LoseAnswer | Fault::HangAfter) | None => {}
@@ -272,6 +291,9 @@ impl Inner {
         let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
         let mut headers = head.headers;
         drop_hop_by_hop(&mut headers);
+        if !self.keeps_host {
+            headers.remove(HOST);
+        }
         let answer = self
             .http
             .request(head.method, format!("{}{path}", self.upstream))
@@ -290,7 +312,7 @@ impl Inner {
         }
         match fault {
             Some(Fault::LoseAnswer) => return Err(Closed),
-            Some(Fault::HangAfter) => std::future::pending().await,
+            Some(Fault::HangAfter) => self.hang(lane).await,
             _ => {}
         }
         drop_hop_by_hop(&mut headers);
@@ -298,6 +320,11 @@ impl Inner {
         *response.status_mut() = status;
         *response.headers_mut() = headers;
         Ok(response)
+    }
+
+    async fn hang<T>(&self, lane: &str) -> T {
+        *lock(&self.state).hung.entry(lane.to_owned()).or_default() += 1;
+        std::future::pending().await
     }
 }
 
@@ -361,7 +388,7 @@ fn error(status: u16, code: &str) -> hyper::Response<Full<Bytes>> {
 }
 
 fn drop_hop_by_hop(headers: &mut HeaderMap) {
-    for name in [HOST, CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING] {
+    for name in [CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING] {
         headers.remove(name);
     }
 }
@@ -420,6 +447,36 @@ mod tests {
                 received: 15
             }
         );
+    }
+
+    #[tokio::test]
+    async fn a_call_that_hangs_is_counted_as_soon_as_it_does() {
+        let wire = Wire::new(upstream().await).unwrap();
+        let url = wire.lane("a").await.unwrap();
+        for (fault, hung) in [(Fault::Hang, 1), (Fault::HangAfter, 2)] {
+            wire.fault("a", "*", fault);
+            assert!(call(&url, "AmazonSQS.SendMessage").await.is_err());
+            assert_eq!(wire.hung("a"), hung);
+        }
+        assert_eq!(wire.hung("b"), 0);
+    }
+
+    #[tokio::test]
+    async fn the_callers_host_goes_through_if_it_is_to() {
+        let host = |headers: HeaderMap| async move { format!("{:?}", headers.get(HOST)) };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let upstream = format!("http://{}", listener.local_addr().unwrap());
+        let router = Router::new().route("/", post(host));
+        tokio::spawn(async { axum::serve(listener, router).await.unwrap() });
+        let kept = Wire::keeping_host(&upstream).unwrap();
+        let kept = kept.lane("a").await.map(|url| (kept, url)).unwrap();
+        let other = Wire::new(&upstream).unwrap();
+        let other = other.lane("a").await.map(|url| (other, url)).unwrap();
+        for ((_wire, url), keeps) in [(kept, true), (other, false)] {
+            let (_, told) = call(&url, "AmazonSQS.SendMessage").await.unwrap();
+            let address = url.trim_start_matches("http://");
+            assert_eq!(told.contains(address), keeps, "{told}");
+        }
     }
 
     #[tokio::test]

@@ -193,11 +193,12 @@ fn built_tests(options: &[&str]) -> Result<Tests, Error> {
 }
 
 /// The functions in `tests/end-to-end/src/drills.rs`.
-const DRILLS: [&str; 12] = [
+const DRILLS: [&str; 13] = [
     "shuffle",
     "conflicts",
     "crashes",
     "kills",
+    "subscriptions",
     "losses",
     "breaker",
     "rotation",
@@ -263,6 +264,8 @@ cargo xtask <command>
              crashes              500 fleets while the processor is killed at random moments
              kills                processor, reconciler and publisher are killed before and after their
                                   calls, and the partner is still told of everything once
+             subscriptions        `kingpin setup` and `subscription` are killed before and after each of their
+                                  calls, and the next run ends as it should
              losses               of 200 fleets' webhooks three of ten get lost for good
              breaker              ingestion fails, Catena stops its subscriptions, and without a human they
                                   are active again, replayed, and every record is right

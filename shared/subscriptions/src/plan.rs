@@ -199,7 +199,7 @@ pub fn plan(world: World<'_>) -> Plan {
         let mut names = whole.map(|(ours, _)| ours.event_name.as_str());
         names.any(|it| it == name) || adopted.contains_key(name)
     };
-    for name in missing(world, &gone, is_there) {
+    for name in missing(world, &gone, &others, is_there) {
         let ambiguous = notes.iter().any(|note| note.is_ambiguous_about(&name));
         match world.ledger.refused.get(&name) {
             _ if ambiguous => {}
@@ -351,17 +351,22 @@ fn is_needed(name: &str) -> bool {
 }
 
 /// The names to subscribe. A catch-all is subscribed as such if nothing of it is there, and else name by name: what it was made into
-/// once, and what is known of it if Catena refused it as such.
+/// once, what is known of it if Catena refused it as such, and what somebody else has that may be at our URL. Catena tells by a 409
+/// whether it is (contract 6.1), and may have left it out of the answer to the catch-all for that.
 fn missing(
     world: World<'_>,
     gone: &BTreeMap<&str, &Ours>,
+    others: &[&Subscription],
     is_there: impl Fn(&str) -> bool,
 ) -> Vec<String> {
     let known = |wanted: &str| -> BTreeSet<&str> {
         let by_name = world.ledger.by_name.contains(wanted);
         let actions = ACTIONS.into_iter().filter(|_| by_name);
         let gone = gone.values().map(|ours| ours.event_name.as_str());
-        let names = actions.chain(gone);
+        let others = others.iter();
+        let others = others.filter(|it| fleets(it).is_empty() && shows(it.shown_url(), world.url));
+        let others = others.filter_map(|it| it.event_name.as_deref());
+        let names = actions.chain(gone).chain(others);
         names.filter(|name| covers(wanted, name)).collect()
     };
     let mut missing = Vec::new();

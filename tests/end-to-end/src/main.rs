@@ -4,7 +4,8 @@
 //! `answers`, `keys`, `batches` and `returns` run one binary by hand, `links` three, `table` none, `cli` and `doctor` the operator's; `stack` and
 //! `partner` deploy everything, `bus` does both, and so does `journeys`, which looks at it in a browser. `catena` calls the simulator by the client of
 //! Catena's API, `openapi` the partner API by its document; `orders` and `translations` need nothing, `cost` the local DynamoDB.
-//! `set_aside` releases what was quarantined and moves dead letters back. `drills` are short here and long by `cargo xtask drill`; `losses` and `kills` are two of them, which let `fates` befall fleets and
+//! `set_aside` releases what was quarantined and moves dead letters back. `subscribing` sets a fresh stack up and sees to its subscriptions,
+//! `cut_off` kills the program in the middle of that. `drills` are short here and long by `cargo xtask drill`; `losses` and `kills` are two of them, which let `fates` befall fleets and
 //! hold their records to the simulator's `truth`; `breaker` and `rotation` are others, whose webhooks come by `subscribed`'s subscriptions.
 
 #![expect(clippy::unwrap_used, reason = "a test that can't go on panics")]
@@ -17,6 +18,7 @@ mod bus;
 mod catena;
 mod cli;
 mod cost;
+mod cut_off;
 mod doctor;
 mod drills;
 mod fates;
@@ -35,6 +37,7 @@ mod rotation;
 mod set_aside;
 mod stack;
 mod subscribed;
+mod subscribing;
 mod table;
 mod translations;
 mod truth;

@@ -243,6 +243,19 @@ impl Simulator {
         self.webhooks.truths()
     }
 
+    /// Those that were made are exactly these from now on, as [`Simulator::subscriptions`] told them once: without dead letters, logs
+    /// and counts, and without an event. None of them: as if nothing had ever been made.
+    ///
+    /// # Errors
+    ///
+    /// If the URL of one isn't one.
+    pub fn restore_subscriptions(
+        &self,
+        truths: &[SubscriptionTruth],
+    ) -> Result<(), SubscriptionError> {
+        self.webhooks.restore(truths)
+    }
+
     /// A subscription that somebody else made, past the API: any event name, any URL, no check for duplicates, no event. Its
     /// secret is told nowhere but in [`Simulator::subscriptions`], as with those of a `callback_url` (contract 6.9).
     ///

@@ -183,6 +183,18 @@ impl Subscriptions {
         &self.all[place]
     }
 
+    /// Makes them exactly these, with nothing noted yet; rules and schemas stay.
+    pub(crate) fn restore(
+        &mut self,
+        truths: &[SubscriptionTruth],
+    ) -> Result<(), SubscriptionError> {
+        let restored = truths.iter().map(Subscription::of);
+        self.all = restored.collect::<Result<_, _>>()?;
+        let ids = self.all.iter().map(|it| it.id);
+        self.by_id = ids.enumerate().map(|(place, id)| (id, place)).collect();
+        Ok(())
+    }
+
     /// Whether one that isn't deleted has this event, URL and filters.
     pub(crate) fn has(&self, event_name: &str, url: &Url, filters: &Filters) -> bool {
         let filters = filters.clone().normal();
@@ -329,6 +341,22 @@ impl Subscriptions {
 }
 
 impl Subscription {
+    fn of(truth: &SubscriptionTruth) -> Result<Self, SubscriptionError> {
+        let url = Url::parse(&truth.url).map_err(|_| SubscriptionError::Url(truth.url.clone()))?;
+        Ok(Self {
+            id: truth.id,
+            event_name: truth.event_name.clone(),
+            url,
+            filters: truth.filters.clone().normal(),
+            secret: truth.secret.clone(),
+            status: truth.status,
+            created_at: truth.created_at,
+            updated_at: truth.created_at,
+            health: Health::new(truth.created_at),
+            history: History::default(),
+        })
+    }
+
     /// `WebhookRead`, masked.
     pub(crate) fn read(&self) -> Value {
         json!({

@@ -121,6 +121,14 @@ impl Webhooks {
         Ok(self.subscriptions(|subscriptions| subscriptions.add(new, now).id))
     }
 
+    /// What was made is what it was once.
+    pub(crate) fn restore(&self, truths: &[SubscriptionTruth]) -> Result<(), SubscriptionError> {
+        let mut state = self.state();
+        state.subscriptions.restore(truths)?;
+        state.dead_letters.clear();
+        Ok(())
+    }
+
     /// As if the breaker had tripped, or somebody else had called the API.
     pub(crate) fn become_status(
         self: &Arc<Self>,

@@ -70,7 +70,7 @@ impl Desk<'_> {
         for _round in 0..ROUNDS {
             let seen = self.list().await?;
             let keyring = self.keyring().await?;
-            if keyring.has_short_keys() {
+            if keyring.shorter_than(SHORTEST_KEY) > 0 {
                 bail!(
                     "the keyring holds a key of less than {SHORTEST_KEY} characters, so webhook-ingest takes none of it\n\
                      Replace it: README, \"Signing keys\"."
@@ -84,7 +84,11 @@ impl Desk<'_> {
             let steps: Vec<Step> = plan.steps.into_iter().filter(open).collect();
             applied.notes = plan.notes;
             applied.ours = self.ledger.ours.len();
+            let is_stuck = !steps.is_empty() && steps == applied.left;
             applied.left.clone_from(&steps);
+            if is_stuck {
+                return Ok(applied);
+            }
             if steps.is_empty() {
                 let settled = which == Which::All && applied.refused.is_empty();
                 if settled && self.ledger.asked.take().is_some() {
@@ -156,6 +160,9 @@ impl Desk<'_> {
                     .await?;
             }
             Step::Forget { id, .. } => {
+                // First, because nobody would know of it afterwards.
+                self.change_keyring(|keyring| keyring.forget([id.as_str()]))
+                    .await?;
                 self.ledger.ours.remove(id);
                 self.write().await?;
             }
@@ -175,8 +182,11 @@ impl Desk<'_> {
         };
         let changed = match self.calls().change_subscription(id, &change).await {
             Ok(changed) => changed,
-            // Gone meanwhile.
+            // Gone meanwhile, or another one has its event and our URL, which is a note of the plan.
             Err(CatenaError::NotFound) => return Ok(Taken::Open),
+            Err(CatenaError::Refused(refusal)) if refusal.status == CONFLICT => {
+                return Ok(Taken::Open);
+            }
             Err(error @ CatenaError::Refused(_)) => {
                 return Ok(Taken::Refused(Trouble::of(&error).what));
             }

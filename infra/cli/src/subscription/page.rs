@@ -174,6 +174,9 @@ pub(crate) fn status(status: &Status, now: Timestamp) -> Page {
     text += &match &keys[..] {
         [] => "The keyring has no key yet.\n".to_owned(),
         [one] => format!("Signing key {one}.\n"),
+        [_, current] => format!(
+            "Signing key {current}; the one before is still taken: `kingpin subscription rotate` goes on.\n"
+        ),
         [.., current] => format!(
             "Signing key {current}; {} older ones are still taken: `kingpin subscription rotate` goes on.\n",
             keys.len() - 1
@@ -252,16 +255,21 @@ pub(crate) fn rotated(rotated: &Rotated, ledger: &Ledger, place: &str) -> Page {
     for note in &strangers {
         text += &wrapped("  - ", 4, &note_words(note));
     }
-    text += match (rotated.retired, strangers.is_empty()) {
-        (true, _) => "The old key is retired.\n",
-        (false, false) => {
-            "The old key is still taken, because others may sign with it: adopt or delete them, and run this again.\n"
+    let complete = rotated.applied.is_complete();
+    let what = match (rotated.retired, strangers.is_empty(), complete) {
+        (true, _, _) => "The old key is retired.",
+        (false, false, _) => {
+            "The old key is still taken, because others may sign with it: adopt or delete them, and run this again."
         }
-        (false, true) => {
+        (false, true, true) => {
             "The old key is still taken, so nothing is lost. Run this again later to go on; --even-if-silent retires it although some \
-             had nothing to deliver.\n"
+             had nothing to deliver."
+        }
+        (false, true, false) => {
+            "The old key is still taken, so nothing is lost. `kingpin subscription plan` tells more; run this again to go on."
         }
     };
+    text += &wrapped("", 0, what);
     let proofs = rotated.proofs.iter().map(|(id, proof)| {
         let (proof, dead_letters) = match proof {
             Proof::Delivered => ("delivered", 0),
@@ -302,11 +310,10 @@ pub(crate) fn replayed(
     };
     for (id, count) in replayed {
         let count = count.map_or("?".to_owned(), |count| count.to_string());
-        text += &format!(
-            "  {} ({}): {count}\n",
-            name(id).unwrap_or_default(),
-            plain(id)
-        );
+        text += &match name(id) {
+            Some(name) => format!("  {name} ({}): {count}\n", plain(id)),
+            None => format!("  {}: {count}\n", plain(id)),
+        };
     }
     let some = replayed
         .iter()

@@ -233,6 +233,31 @@ fn one_that_catena_says_exists_is_adopted_if_it_can_be_told() {
 }
 
 #[test]
+fn what_catena_left_out_of_a_catch_all_because_it_exists_is_asked_for_by_name() {
+    let (mut ledger, keyring, mut all) = settled();
+    ledger.ours.remove("W-connection.staled");
+    let mut scoped = listed("S", "invitation.updated");
+    scoped.filters = serde_json::from_value(json!({ "fleet_refs": ["FLEET-42"] })).unwrap();
+    all.push(scoped);
+    let created = |all: &[Subscription]| -> Vec<String> {
+        let steps = planned(&ledger, &keyring, all).steps.into_iter();
+        let names = steps.filter_map(|step| match step {
+            Step::Create { event_name, .. } => Some(event_name),
+            _ => None,
+        });
+        names.collect()
+    };
+    assert_eq!(created(&all), ["connection.staled"]);
+    // One that delivers elsewhere is no reason to ask.
+    for it in &mut all {
+        if it.id == "W-connection.staled" {
+            it.url = Some("https://other.example.com/*****".into());
+        }
+    }
+    assert_eq!(created(&all), [] as [String; 0]);
+}
+
+#[test]
 fn another_key_or_url_is_given_to_each() {
     let (ledger, mut keyring, all) = settled();
     keyring.add(NEXT);

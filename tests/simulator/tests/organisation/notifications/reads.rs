@@ -31,6 +31,25 @@ async fn reads_are_masked_as_in_the_samples() {
 }
 
 #[tokio::test]
+async fn what_was_made_can_be_made_what_it_was() {
+    let partner = bare().await;
+    let id = partner.subscribed("invitation.accepted", URL).await;
+    partner.act(id, "pause").await;
+    let before = partner.catena.subscriptions();
+    let read = partner.about(id, "").await;
+    partner.act(id, "activate").await;
+    partner.subscribed("invitation.declined", URL).await;
+    partner.catena.restore_subscriptions(&before).unwrap();
+    assert_eq!(partner.catena.subscriptions(), before);
+    let restored = partner.about(id, "").await;
+    assert_eq!(restored["status"], "paused");
+    assert_eq!(restored["created_at"], read["created_at"]);
+    partner.catena.restore_subscriptions(&[]).unwrap();
+    let list = partner.get(WEBHOOKS).await.json();
+    assert_eq!(list["items"], json!([]));
+}
+
+#[tokio::test]
 async fn lists_have_filters_and_pages() {
     let partner = bare().await;
     let created = partner
