@@ -111,8 +111,8 @@ impl Watch {
         serde_json::to_string(self).unwrap_or_default()
     }
 
-    /// Which subscriptions' dead letters are to be counted now: those that don't deliver or were ill lately, and every hour all that are
-    /// ours.
+    /// Which subscriptions' dead letters are to be counted now: those that don't deliver or were ill lately, and all that are ours every
+    /// hour and while one of them is being cured. What made that one ill has failed others, too, perhaps not often enough to stop them.
     pub fn to_count<'a>(
         &self,
         ledger: &'a Ledger,
@@ -120,7 +120,8 @@ impl Watch {
         policy: &Policy,
         now: Timestamp,
     ) -> BTreeSet<&'a str> {
-        let all = is_due(self.counted_at, policy, now);
+        let in_cure = |it: &Ailing| it.well_since.is_none() && (it.cures as usize) < WAITS_MS.len();
+        let all = is_due(self.counted_at, policy, now) || self.ailing.values().any(in_cure);
         let active = listed.iter().filter(|it| it.status == Some(Status::Active));
         let active: BTreeSet<&str> = active.map(|it| it.id.as_str()).collect();
         let there: BTreeSet<&str> = listed.iter().map(|it| it.id.as_str()).collect();
@@ -534,20 +535,26 @@ mod tests {
     }
 
     #[test]
-    fn all_are_counted_every_hour_and_else_those_that_are_not_well() {
+    fn all_are_counted_every_hour_and_while_one_is_cured_and_else_those_that_are_not_well() {
         let policy = Policy::default();
         let ledger = ledger(&["A", "S", "G"]);
-        let all = [listed("A", Status::Active), listed("S", Status::Stale)];
+        let well = [listed("A", Status::Active), listed("S", Status::Active)];
+        let ill = [listed("A", Status::Active), listed("S", Status::Stale)];
         let mut watch = Watch::default();
-        let count = |watch: &Watch, minutes| {
-            let now = NOW.plus(minutes * MINUTE);
-            let ids = watch.to_count(&ledger, &all, &policy, now);
+        let at = |minutes: i64| NOW.plus(minutes * MINUTE);
+        let count = |watch: &Watch, all: &[Subscription], minutes| {
+            let ids = watch.to_count(&ledger, all, &policy, at(minutes));
             ids.into_iter().map(str::to_owned).collect::<Vec<_>>()
         };
-        assert_eq!(count(&watch, 0), ["A", "S"]);
-        let counted = BTreeMap::from([("A".to_owned(), 0), ("S".to_owned(), 0)]);
-        watch.examine(&ledger, &all, &counted, &policy, NOW);
-        assert_eq!(count(&watch, 5), ["S"]);
-        assert_eq!(count(&watch, 60), ["A", "S"]);
+        let none = BTreeMap::from([("A".to_owned(), 0), ("S".to_owned(), 0)]);
+        assert_eq!(count(&watch, &well, 0), ["A", "S"]);
+        watch.examine(&ledger, &well, &none, &policy, at(0));
+        assert_eq!(count(&watch, &ill, 5), ["S"]);
+        watch.examine(&ledger, &ill, &none, &policy, at(5));
+        // Until it is well the same may have failed others.
+        assert_eq!(count(&watch, &well, 6), ["A", "S"]);
+        watch.examine(&ledger, &well, &none, &policy, at(6));
+        assert_eq!(count(&watch, &well, 10), ["S"]);
+        assert_eq!(count(&watch, &well, 60), ["A", "S"]);
     }
 }

@@ -127,7 +127,6 @@ async fn outage_of(
 
     simulator.idle().await;
     watched.running.settled(Duration::from_secs(60)).await;
-    watched.settled().await;
     let ill = differing().await;
     assert!(ill.is_empty(), "{ill:#?}");
     assert_eq!(watched.running.dead_letters().await, 0);
