@@ -468,7 +468,7 @@ async fn kills() {
 /// `kingpin setup` and `kingpin subscription` are killed before and after their calls of AWS, Catena and the partner API.
 #[tokio::test(flavor = "multi_thread")]
 async fn subscriptions() {
-    let every = scale(12, 1) as u64;
+    let every = scale(17, 1) as u64;
     let tell = |story: &str| println!("subscriptions: {story}");
     let told = crate::cut_off::run(every, tell).await;
     println!("subscriptions: {told}");
