@@ -69,6 +69,8 @@ pub enum Step {
         event_name: String,
         /// Catena may refuse it.
         may_be_refused: bool,
+        /// There was one, which is gone at Catena.
+        again: bool,
     },
     /// Name it in the keyring, so that an alarm knows it as ours.
     Name {
@@ -213,6 +215,7 @@ pub fn plan(world: World<'_>) -> Plan {
             }),
             None => plan.steps.push(Step::Create {
                 may_be_refused: !is_needed(&name),
+                again: gone.values().any(|ours| covers(&name, &ours.event_name)),
                 event_name: name,
             }),
         }

@@ -274,8 +274,7 @@ impl Watch {
         let Some(well_since) = ailing.well_since else {
             ailing.well_since = Some(now);
             let since = ailing.since;
-            // One that was given up recovers for good once it is forgotten.
-            return ((ailing.cures as usize) < WAITS_MS.len()).then_some(Finding::Recovered {
+            return Some(Finding::Recovered {
                 id,
                 event_name,
                 since,

@@ -168,7 +168,7 @@ async fn what_a_first_deployment_lacks_is_told_until_it_is_set_up() {
     assert_eq!(found.wrong(), ["comparison"], "{:#}", found.0);
     assert_eq!(found.result("permissions"), "ok");
     let told = found.check("subscriptions")["found"].as_str().unwrap();
-    assert!(told.ends_with("are ours, and all deliver"), "{told}");
+    assert!(told.ends_with("are ours, and all are active"), "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

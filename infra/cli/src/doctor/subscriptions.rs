@@ -80,6 +80,7 @@ mod tests {
         let create = Step::Create {
             event_name: "tsp.created".to_owned(),
             may_be_refused: false,
+            again: false,
         };
         let missing = standing(&plan(vec![create], vec![]), 23);
         assert_eq!(missing.verdict, Verdict::Fail);

@@ -135,6 +135,7 @@ impl Desk<'_> {
             Step::Create {
                 event_name,
                 may_be_refused,
+                ..
             } => {
                 let keyring = self.keyring().await?;
                 match self.create(event_name, seen.at, &keyring).await? {

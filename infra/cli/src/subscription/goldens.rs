@@ -48,10 +48,12 @@ fn steps() -> Vec<Step> {
         Step::Create {
             event_name: name("webhook.*"),
             may_be_refused: false,
+            again: false,
         },
         Step::Create {
             event_name: name("tsp.requested"),
             may_be_refused: true,
+            again: false,
         },
         Step::Name { ids: vec![id(6)] },
         Step::Name {
@@ -114,6 +116,7 @@ fn creation(event_name: &str) -> Step {
     Step::Create {
         event_name: event_name.to_owned(),
         may_be_refused: false,
+        again: false,
     }
 }
 

@@ -374,6 +374,14 @@ pub(crate) fn step_words(step: &Step) -> String {
             plain(event_name),
             plain(status.as_str())
         ),
+        Step::Create {
+            event_name,
+            again: true,
+            ..
+        } => format!(
+            "subscribe {} again, which was deleted at Catena",
+            plain(event_name)
+        ),
         Step::Create { event_name, .. } => format!("subscribe {}", plain(event_name)),
         Step::Name { ids } => format!(
             "name {} in the keyring, so that alarms know {}",
@@ -407,7 +415,9 @@ fn step_json(step: &Step) -> Value {
             event_name,
             status,
         } => json!({ "step": "activate", "id": id, "event_name": event_name, "state": status }),
-        Step::Create { event_name, .. } => json!({ "step": "create", "event_name": event_name }),
+        Step::Create {
+            event_name, again, ..
+        } => json!({ "step": "create", "event_name": event_name, "again": again }),
         Step::Name { ids } => json!({ "step": "name", "ids": ids }),
         Step::Forget { id, event_name } => {
             json!({ "step": "forget", "id": id, "event_name": event_name })

@@ -6,11 +6,11 @@ use anyhow::Result;
 use catena::{Instant, Status};
 use fleet::Timestamp;
 use subscriptions::{KeyName, Note, Step};
-use tokio::time::{Instant as Moment, sleep, sleep_until};
+use tokio::time::{Instant as Moment, sleep};
 
 use super::{
     apply::{Applied, Which, is_unsure},
-    desk::{Desk, failed},
+    desk::{Desk, failed, timestamp},
     new_key,
 };
 
@@ -77,8 +77,6 @@ impl Desk<'_> {
             self.change_keyring(|keyring| keyring.add(&key)).await?;
         }
         let applied = self.apply(Which::Keys, progress).await?;
-        // What left just before the change is over by then, with its retries.
-        let settled = Moment::now() + SETTLES;
         let key = self.keyring().await?.current_name();
         let given = key.as_ref().and_then(|key| self.ledger.all_sign_with(key));
         let mut rotated = Rotated {
@@ -89,9 +87,11 @@ impl Desk<'_> {
             retired: false,
         };
         let complete = rotated.applied.refused.is_empty() && rotated.applied.left.is_empty();
-        if given.is_none() || !complete || rotated.strangers().next().is_some() {
+        let Some(given) = given.filter(|_| complete && rotated.strangers().next().is_none()) else {
             return Ok(rotated);
-        }
+        };
+        // What left just before the change is over by then, with its retries.
+        let settled = given.plus(SETTLES_MS);
         let mut replays = Replays::default();
         let until = Moment::now() + wanted.wait;
         let is_proved = |proof: &Proof| match proof {
@@ -100,16 +100,16 @@ impl Desk<'_> {
             Proof::Fails | Proof::DeadLetters(_) => false,
         };
         loop {
-            self.prove(&mut rotated.proofs, &mut replays).await?;
+            let now = self.prove(&mut rotated.proofs, &mut replays).await?;
             waiting(&rotated.proofs);
+            let left = settled.0.saturating_sub(now.0).clamp(0, SETTLES_MS);
             if rotated.proofs.values().all(is_proved) {
-                // What died while it settled would be dead for good without its key.
-                sleep_until(settled).await;
-                rotated.proofs.retain(|_, proof| *proof == Proof::Delivered);
-                self.prove(&mut rotated.proofs, &mut replays).await?;
-                if rotated.proofs.values().all(is_proved) {
+                if left == 0 {
                     break;
                 }
+                // What dies while it settles would be dead for good without its key, so all are looked at again.
+                sleep(Duration::from_millis(left.unsigned_abs())).await;
+                continue;
             }
             if Moment::now() + LOOKS_EVERY > until {
                 return Ok(rotated);
@@ -124,16 +124,19 @@ impl Desk<'_> {
     }
 
     /// Looks at what each subscription showed. Dead letters are replayed while the old key is still taken, and what comes of that proves
-    /// nothing: they may be signed with either.
+    /// nothing: they may be signed with either. Tells when it began, by Catena's clock.
     async fn prove(
         &self,
         proofs: &mut BTreeMap<String, Proof>,
         replays: &mut Replays,
-    ) -> Result<()> {
+    ) -> Result<Timestamp> {
+        let mut began = None;
         for (id, ours) in &self.ledger.ours {
             let tried = || format!("read how the subscription of {} does", ours.event_name);
             let metrics = self.calls().subscription_metrics(id).await;
             let metrics = metrics.map_err(|error| failed(&tried(), &error))?;
+            let now = timestamp(metrics.observed.at());
+            began.get_or_insert(now);
             let proof = match metrics.value.dlq_count {
                 Some(0) if proofs.get(id) == Some(&Proof::Delivered) => Proof::Delivered,
                 Some(0) => {
@@ -142,7 +145,7 @@ impl Desk<'_> {
                     self.delivered(id, since, tried).await?
                 }
                 Some(waiting) => {
-                    if replays.may_start(id, metrics.observed.at().millis()) {
+                    if replays.may_start(id, now.0) {
                         let replayed = self.calls().replay_subscription(id).await;
                         replayed.map_err(|error| failed(&tried(), &error))?;
                     }
@@ -152,7 +155,7 @@ impl Desk<'_> {
             };
             proofs.insert(id.clone(), proof);
         }
-        Ok(())
+        Ok(began.unwrap_or(Timestamp(0)))
     }
 
     /// What a subscription's log says of the time since a moment, by Catena's clock.
@@ -200,7 +203,6 @@ impl Replays {
 }
 
 /// Catena retries within 5 s, and waits 3 s for each answer (contract 6.4, 6.5).
-const SETTLES: Duration = Duration::from_secs(15);
 const SETTLES_MS: i64 = 15_000;
 /// Longer than a replay of what an ordinary outage leaves.
 const REPLAY_TAKES_MS: i64 = 60_000;

@@ -79,6 +79,7 @@ fn a_new_stack_subscribes_catch_alls_and_single_names() {
     let created = WANTED.map(|it| Step::Create {
         event_name: it.event_name.to_owned(),
         may_be_refused: it.event_name == "tsp.requested",
+        again: false,
     });
     let expected: Vec<_> = [Step::AddKey].into_iter().chain(created).collect();
     assert_eq!(plan.steps, expected);
@@ -100,6 +101,7 @@ fn what_was_deleted_paused_or_staled_is_named_and_mended() {
         |name: &str| Step::Create {
             event_name: name.to_owned(),
             may_be_refused: false,
+            again: true,
         },
         |name: &str, status| Step::Activate {
             id: format!("W-{name}"),
@@ -110,6 +112,7 @@ fn what_was_deleted_paused_or_staled_is_named_and_mended() {
     let action = |name: &str| Step::Create {
         event_name: name.to_owned(),
         may_be_refused: true,
+        again: true,
     };
     let forget = |name: &str| Step::Forget {
         id: format!("W-{name}"),
