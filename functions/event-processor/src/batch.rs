@@ -331,7 +331,6 @@ fn contents(
             {
                 contents.looks.insert(Task::Subscriptions);
                 warn!(
-                    outcome = "subscription-stopped",
                     webhook.id = subscription.id,
                     event.name = envelope.event_name,
                     "a webhook subscription stopped: the reconciler looks at it"

@@ -351,7 +351,7 @@ async fn what_says_nothing_is_told_from_what_cannot_be_ordered() {
         "applied",
     ];
     assert_eq!(outcomes(&processor), expected);
-    assert!(processor.output().contains("activate it at Catena"));
+    assert!(processor.output().contains("the reconciler looks at it"));
     let items = backend.items().await;
     assert_eq!(stage_of(&items, "FLEET-1"), Stage::Invited);
     let reasons = items.iter().filter_map(|item| item["reason"]["S"].as_str());
@@ -367,10 +367,10 @@ async fn what_says_nothing_is_told_from_what_cannot_be_ordered() {
     );
     let look: Value = serde_json::from_str(record["look"]["S"].as_str().unwrap()).unwrap();
     assert_eq!(look["why"], "hint");
-    // The reconciler was told at once; the sweep finds it if that got lost.
+    // The reconciler was told at once, also of the subscription; the sweep finds it if that got lost.
     let due_at: i64 = record["due_at"]["N"].as_str().unwrap().parse().unwrap();
     assert_eq!(look["at"].as_i64(), Some(due_at - NUDGED_WITHIN_MS));
-    assert_eq!(backend.depth(&backend.tasks_url).await, 1);
+    assert_eq!(backend.depth(&backend.tasks_url).await, 2);
     // Again is the same as once, until somebody has looked.
     let version = record["version"].clone();
     assert_eq!(

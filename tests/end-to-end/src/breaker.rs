@@ -304,6 +304,10 @@ async fn what_only_a_person_can_judge_is_told_every_hour_and_left_alone() {
     let unknown =
         simulator.create_subscription_elsewhere("invitation.viewed", url, Filters::default());
     let unknown = unknown.unwrap();
+    // For what none of ours is for: a name that Catena has no more (contract 6.10).
+    let stranger =
+        simulator.create_subscription_elsewhere("invitation.rejected", url, Filters::default());
+    let stranger = stranger.unwrap();
     simulator.clear_api_calls();
 
     // What it delivers can't be proved, and might be genuine.
@@ -330,6 +334,7 @@ async fn what_only_a_person_can_judge_is_told_every_hour_and_left_alone() {
         (paused, "subscription-paused"),
         (gone, "subscription-gone"),
         (unknown, "subscription-beside-ours"),
+        (stranger, "subscription-unknown"),
     ];
     let expected = |times: usize| -> BTreeMap<String, Vec<String>> {
         let told = |(id, outcome): (Uuid, &str)| (id.to_string(), vec![outcome.to_owned(); times]);
@@ -337,7 +342,7 @@ async fn what_only_a_person_can_judge_is_told_every_hour_and_left_alone() {
     };
     assert_eq!(outcomes_by_subscription(&watched), expected(1));
     let levels = all.map(|(_, outcome)| told(&watched, outcome)[0]["level"].clone());
-    assert_eq!(levels, ["ERROR", "ERROR", "WARN"]);
+    assert_eq!(levels, ["ERROR", "ERROR", "WARN", "ERROR"]);
     // Once in an hour.
     looked_at(&watched).await;
     assert_eq!(outcomes_by_subscription(&watched), expected(1));
@@ -355,6 +360,9 @@ async fn what_only_a_person_can_judge_is_told_every_hour_and_left_alone() {
     let id = unknown.to_string();
     let adopted = ask(stack, &["subscription", "adopt", &id, "--yes"]);
     assert!(adopted.status.success(), "{adopted:?}");
+    let id = stranger.to_string();
+    let deleted = ask(stack, &["subscription", "delete", &id, "--yes"]);
+    assert!(deleted.status.success(), "{deleted:?}");
     an_hour_later(&watched).await;
     looked_at(&watched).await;
     within(Duration::from_secs(30), async || {

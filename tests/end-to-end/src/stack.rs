@@ -457,8 +457,8 @@ fn metric_filters_count_outcomes_that_exist() {
         .values()
         .filter_map(|resource| resource["Properties"]["FilterPattern"].as_str());
     let outcomes: BTreeSet<&str> = patterns
-        .filter(|pattern| pattern.contains("$.outcome"))
-        .filter_map(|pattern| pattern.split('"').nth(1))
+        .flat_map(|pattern| pattern.split("$.outcome = \"").skip(1))
+        .filter_map(|rest| rest.split('"').next())
         .collect();
     // Each of these words but `swept` is asserted in the functions' output by another test.
     let printed = [
@@ -467,8 +467,13 @@ fn metric_filters_count_outcomes_that_exist() {
         "oversize",
         "parked-unresolved",
         "quarantined",
+        "subscription-given-up",
+        "subscription-gone",
+        "subscription-paused",
+        "subscription-unknown",
         "swept",
         "unmatched-known",
+        "webhooks-silent",
     ];
     assert_eq!(outcomes, BTreeSet::from(printed));
 }

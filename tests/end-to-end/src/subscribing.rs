@@ -396,9 +396,12 @@ async fn what_happened_to_subscriptions_is_named_and_what_is_ours_is_mended() {
         }
     }
     operator.restore(&disturbed).await;
+    // Without a word, or the reconciler would mend it at once.
+    simulator.set_events(false);
     simulator
         .make_subscription_stale(of("tsp.created").id)
         .unwrap();
+    simulator.set_events(true);
     let url = operator.running.stack.webhook_url();
     let elsewhere = |name, url, filters| {
         let made = simulator.create_subscription_elsewhere(name, url, filters);
