@@ -7,6 +7,7 @@ mod decision;
 mod fact;
 mod invitation;
 mod moment;
+mod operation;
 mod problem;
 mod standing;
 
@@ -18,6 +19,9 @@ pub use invitation::{
     FleetLink, Invitation, InvitationRequest, InvitationSummary, Level, Link, Outcome,
 };
 pub use moment::Moment;
+pub use operation::{
+    Operation, OperationAttempt, OperationError, OperationPage, OperationRequest, WriteKind,
+};
 pub use problem::{FieldProblem, Problem};
 pub use standing::{
     Access, AccessBatch, AccessBatchRequest, Admission, Connection, Due, Fleet, FleetDetail,

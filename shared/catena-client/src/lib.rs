@@ -1,5 +1,5 @@
 //! Catena's HTTP API as typed calls: the organisation endpoints of contract 3 that are not about partners, the connections and
-//! schedules of contract 5.1 and 5.2, and the webhook subscriptions of contract 6.1.
+//! schedules of contract 5.1 and 5.2, the writes of contract 5.3 and 5.4, and the webhook subscriptions of contract 6.1.
 //!
 //! ```text
 //! Client::new(endpoints, patience, credentials, clock) --within(time)--> Calls --> Answer<T> or CatenaError
@@ -20,6 +20,7 @@ mod endpoints;
 mod error;
 mod integrations;
 mod invitation;
+mod operations;
 mod organisation;
 mod pages;
 mod refusal;
@@ -32,6 +33,7 @@ pub use credentials::{Credentials, InvalidCredentials, SourceError};
 pub use endpoints::{BaseUrl, Endpoints, InvalidUrl};
 pub use error::{CatenaError, FieldProblem, Outage, Refusal};
 pub use invitation::{Created, InvitationRead, InvitationSecret, NewInvitation};
+pub use operations::OperationFilter;
 pub use organisation::{AgreementDates, AgreementFilter};
 pub use pages::{Collected, Pages};
 pub use webhooks::{

@@ -9,6 +9,7 @@
 //!
 //! A [`Delivery`] proves nothing, a [`Verified`] may hold tokens, and only a [`Scrubbed`] can be written anywhere.
 
+mod bearable;
 mod delivery;
 mod event;
 mod gzip;
@@ -20,6 +21,7 @@ pub mod schema;
 mod scrub;
 mod time;
 
+pub use bearable::bearable;
 pub use delivery::{
     Age, Delivery, Malformed, MalformedHeader, NoKeyMatches, Refused, Verified, WIRE_LIMIT,
 };

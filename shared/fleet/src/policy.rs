@@ -18,6 +18,8 @@ pub struct Policy {
     pub broken_days: Days,
     /// What becomes of a fleet whose regulatory id at Catena isn't the one that it was invited under.
     pub regulatory_mismatch: RegulatoryMismatch,
+    /// How long the end of a write operation is waited for; after that it counts as unknown.
+    pub operation_days: Days,
     /// How long looks at Catena wait for each other, in percent of what is usual: 200 asks half as often. From 1 to 10,000.
     #[serde(deserialize_with = "percent")]
     pub wait_percent: u32,
@@ -128,6 +130,7 @@ impl Default for Policy {
             reconnect_days: Days::new(7),
             broken_days: Days::new(3),
             regulatory_mismatch: RegulatoryMismatch::Hold,
+            operation_days: Days::new(1),
             wait_percent: 100,
         }
     }

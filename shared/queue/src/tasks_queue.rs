@@ -15,6 +15,8 @@ use serde::{Deserialize, Serialize};
 pub enum Task {
     /// Webhook subscriptions: whether they deliver.
     Subscriptions,
+    /// Write operations: whichever are due.
+    Operations,
     /// Everything: the next part of the comparison with Catena's lists.
     Compare,
     /// All integration requests, because a provider may have gone live.
@@ -149,6 +151,7 @@ mod tests {
             ),
             (Task::Compare, r#"{"v":1,"task":"compare"}"#),
             (Task::Requests, r#"{"v":1,"task":"requests"}"#),
+            (Task::Operations, r#"{"v":1,"task":"operations"}"#),
             (Task::Subscriptions, r#"{"v":1,"task":"subscriptions"}"#),
         ] {
             assert_eq!(task.clone().into_body(), body);

@@ -93,7 +93,7 @@ impl Table {
         refs.filter_map(Result::transpose).collect()
     }
 
-    async fn index(
+    pub(crate) async fn index(
         &self,
         index: &'static str,
         condition: &'static str,

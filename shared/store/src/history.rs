@@ -19,6 +19,11 @@ use crate::{
 pub struct HistoryDays(u32);
 
 impl HistoryDays {
+    /// When what happened at a moment is forgotten, in seconds since 1970 as TTL has it.
+    pub(crate) fn end(self, at: Timestamp) -> i64 {
+        at.0 / 1000 + i64::from(self.0) * 24 * 60 * 60
+    }
+
     /// What a setting of it should be.
     pub const EXPECTED: &str = "a number of days, 15 or more: a replay reaches as far back";
     const SHORTEST: u32 = 15;

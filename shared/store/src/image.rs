@@ -85,7 +85,7 @@ impl<'a> RecordChange<'a> {
 const WHAT_IS_TOLD: [&str; 4] = ["schema", "facts", "decisions", WRITTEN_AT];
 
 /// An attribute of one of the types that records have.
-fn attribute(value: &Value) -> Option<AttributeValue> {
+pub(crate) fn attribute(value: &Value) -> Option<AttributeValue> {
     let of = |kind: &str| value.get(kind).and_then(Value::as_str).map(str::to_owned);
     let text = of("S").map(AttributeValue::S);
     text.or_else(|| of("N").map(AttributeValue::N))

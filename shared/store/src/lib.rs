@@ -9,12 +9,15 @@
 //! | `KEY#<kind>#<id>` | `LINKS` | the fleets that one of Catena's ids belongs to, a set that is only added to; under a connection's id also what is known about the connection |
 //! | `KEY#<kind>#<id>` | `PARKED#<digest>` | an event that waits until its key has a link |
 //! | `RECONCILER` | `STATE` | what all who look at fleets share: when Catena may be asked again, how far the comparison is, when subscriptions are looked at |
+//! | `OPERATION#<our id>` | `OPERATION` | a write operation: what was asked, and what became of it |
+//! | `REMOTE#<Catena's id>` | `REMOTE` | whose operation that is, or what was heard of it before that was known |
+//! | `PAYLOAD#<digest>` | `GUARD` | the operation that last wrote such a payload |
 //! | `SUBSCRIPTIONS` | `LEDGER`, `WATCH` | which webhook subscriptions are ours; which of them aren't well |
 //! | `QUARANTINE#<date>` | `<digest>` | a message that can't be processed, for 30 days |
 //!
 //! Reads that writes depend on are strongly consistent and go to the table, never to an index. The index `due` (records and
 //! parked events by when to look at them again) and the index `stage` (records by the stage that they were written in) only
-//! find items.
+//! find items; so does the index `operation` (operations by fleet, and by when they were asked for).
 
 mod batch;
 mod due;
@@ -22,6 +25,7 @@ mod history;
 mod image;
 mod invitation;
 mod key;
+mod operation;
 mod parked;
 mod quarantine;
 mod record;
@@ -35,6 +39,10 @@ pub use history::{Decided, HistoryCursor, HistoryDays, HistoryEntry, HistoryPage
 pub use image::RecordChange;
 pub use invitation::{LINKED, Lease, Link, OpenPart, Returning, SHOWN, Sealed, StoredInvitation};
 pub use key::{Key, KeyChange, KeyRecord};
+pub use operation::{
+    Guard, OperationChange, OperationChanged, OperationCursor, OperationFilter, Operations, Remote,
+    StoredOperation, TakenIn,
+};
 pub use parked::Parked;
 pub use quarantine::{Quarantined, SetAside};
 pub use record::{Commit, StoredRecord};

@@ -5,6 +5,7 @@
 pub mod answer;
 mod event;
 mod observer;
+mod operation;
 mod resource;
 #[cfg(test)]
 mod samples;
@@ -16,6 +17,7 @@ use fleet::{Fact, FleetRef, Observation};
 
 pub use answer::translate_answer;
 pub use event::translate;
+pub use operation::{OperationTold, candidate, operation};
 
 /// What one record of an event says, about whom.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

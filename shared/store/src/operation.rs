@@ -1,0 +1,792 @@
+//! Write operations: each is one item; under Catena's id of it, and under a digest of what it writes, there is another.
+//!
+//! What Catena says of an operation arrives under Catena's id, often before anybody knows whose that is: webhooks overtake answers. The
+//! item under that id is where both meet, as under other ids of Catena's ([`crate::Key`]): each change answers with the item as it is
+//! afterwards, so whoever comes second sees the other.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
+use fleet::{FleetRef, Policy, Timestamp};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use operations::{Heard, Operation, Status};
+use serde_json::Value;
+
+use crate::{
+    COMMIT_ATTEMPTS, Commit, HistoryDays, StoreError, StoredRecord, Table,
+    batch::{CONCURRENCY, Item, damaged, key, number, text},
+    due,
+    image::attribute,
+    pause,
+    record::{self, RECORD, on_condition},
+    schedule::milliseconds,
+};
+
+/// An operation as it stands in the table.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredOperation {
+    /// The operation.
+    pub operation: Operation,
+    /// Raised by one with each write; 0 if it isn't written yet.
+    pub version: u64,
+    /// When this version was written.
+    pub written_at: Option<Timestamp>,
+}
+
+/// What is kept under Catena's id of an operation.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Remote {
+    /// Our operation, once that is known. Never changes.
+    pub operation: Option<String>,
+    /// What was heard before that.
+    pub heard: Heard,
+    /// Raised with each change of `heard`; 0 if nothing was heard.
+    version: u64,
+}
+
+/// Who last wrote such a payload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Guard {
+    /// The operation.
+    pub operation: String,
+    /// When it took its turn.
+    pub since: Timestamp,
+}
+
+/// Which operations to list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OperationFilter {
+    /// Of one fleet, the latest first; without one all, in no order of time.
+    pub fleet: Option<FleetRef>,
+    /// First asked for then or later.
+    pub from: Option<Timestamp>,
+    /// First asked for before then.
+    pub to: Option<Timestamp>,
+}
+
+/// Where a list of operations goes on: the key of the last one, as the index has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OperationCursor {
+    fleet: String,
+    submitted_at: i64,
+    id: String,
+}
+
+impl OperationCursor {
+    /// As a text.
+    pub fn text(&self) -> String {
+        format!("{} {} {}", self.submitted_at, self.id, self.fleet)
+    }
+
+    /// Reads one of its texts.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.splitn(3, ' ');
+        Some(Self {
+            submitted_at: parts.next()?.parse().ok()?,
+            id: parts.next().filter(|id| is_id(id))?.to_owned(),
+            fleet: FleetRef::parse(parts.next()?)?.as_str().to_owned(),
+        })
+    }
+
+    /// The fleet of the last one.
+    pub fn fleet(&self) -> &str {
+        &self.fleet
+    }
+}
+
+/// Whether a text may be one of our operations' ids.
+fn is_id(text: &str) -> bool {
+    text.len() == 32
+        && text
+            .bytes()
+            .all(|it| it.is_ascii_hexdigit() && !it.is_ascii_uppercase())
+}
+
+/// What became of a change of an operation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OperationChanged {
+    /// Where it stood before.
+    pub before: Status,
+    /// Where it stands.
+    pub after: Status,
+    /// It, as it is written.
+    pub stored: StoredOperation,
+    /// Whether Catena has told two different ends of it since.
+    pub contradicted: bool,
+    /// Whether it failed since for its connection's credentials, so that the connection should be looked at.
+    pub unauthorised: bool,
+}
+
+/// What became of what Catena said of an operation.
+#[derive(Clone, Debug, PartialEq)]
+pub enum TakenIn {
+    /// It changed the operation.
+    News(Box<OperationChanged>),
+    /// It is known.
+    NoNews,
+    /// Nobody knows whose it is: it is kept for a while, in case that becomes known.
+    Foreign,
+}
+
+/// Changes operations: the one way, whoever brings news. What Catena says is a join and each write is on a condition, so it doesn't
+/// matter who brings it first, or twice.
+#[derive(Clone, Copy, Debug)]
+pub struct Operations<'a> {
+    /// Where they are.
+    pub table: &'a Table,
+    /// When they are looked at.
+    pub policy: &'a Policy,
+    /// How long they are kept.
+    pub history_days: HistoryDays,
+    /// The wall clock.
+    pub now: fn() -> time::OffsetDateTime,
+}
+
+impl Operations<'_> {
+    /// Writes an operation if its version is still `stored.version`; the written one has the next.
+    pub async fn keep(
+        self,
+        stored: &StoredOperation,
+    ) -> Result<Commit<StoredOperation>, StoreError> {
+        let now = due::timestamp((self.now)());
+        let due = stored.operation.due(self.policy);
+        let status = stored.operation.status(now);
+        let days = self.history_days;
+        self.table
+            .keep_operation(stored, status, due, days, now)
+            .await
+    }
+
+    /// Changes an operation and writes it. `None` if there is none, or nothing changed.
+    pub async fn change(
+        self,
+        id: &str,
+        known: Option<StoredOperation>,
+        change: impl Fn(&mut Operation),
+    ) -> Result<Option<OperationChanged>, StoreError> {
+        let mut known = known;
+        for attempt in 0..COMMIT_ATTEMPTS {
+            if attempt > 0 {
+                pause(attempt).await;
+            }
+            let stored = match known.take() {
+                Some(stored) => Some(stored),
+                None => self.table.operation(id).await?,
+            };
+            let Some(stored) = stored else {
+                return Ok(None);
+            };
+            let mut next = stored.clone();
+            change(&mut next.operation);
+            if next.operation == stored.operation {
+                return Ok(None);
+            }
+            if let Commit::Written(written) = self.keep(&next).await? {
+                let now = due::timestamp((self.now)());
+                return Ok(Some(changed(&stored.operation, written, now)));
+            }
+        }
+        Err(StoreError::Unavailable {
+            operation: "write an operation",
+            source: "conflicts in a row".into(),
+        })
+    }
+
+    /// Gives an operation Catena's id of it, with what was heard under that. `None` if it belongs to another operation, which is told.
+    pub async fn accept(
+        self,
+        stored: StoredOperation,
+        catena_id: &str,
+        created_at: Option<Timestamp>,
+        said: Heard,
+    ) -> Result<Result<Option<OperationChanged>, String>, StoreError> {
+        let id = stored.operation.id.clone();
+        // As long as the operation itself: a webhook that comes late still finds it.
+        let expires_at = self.history_days.end(stored.operation.submitted_at);
+        let heard = match self.table.claim(catena_id, &id, expires_at).await? {
+            Ok(heard) => heard.join(said),
+            Err(owner) => return Ok(Err(owner)),
+        };
+        let accept = |operation: &mut Operation| {
+            let now = due::timestamp((self.now)());
+            operation.accept(catena_id, created_at, heard.clone(), now);
+        };
+        Ok(Ok(self.change(&id, Some(stored), accept).await?))
+    }
+
+    /// Takes in what Catena said of operations, by Catena's ids: two reads for all, and one write for each that is news.
+    pub async fn take_in(
+        self,
+        told: &BTreeMap<String, (Option<Timestamp>, Heard)>,
+    ) -> Result<BTreeMap<String, Result<TakenIn, StoreError>>, StoreError> {
+        let remotes = self.table.remotes(told.keys()).await?;
+        let ours = remotes.values().filter_map(|it| it.operation.clone());
+        let mut known = self.table.operations(&ours.collect()).await?;
+        let works = told.iter().map(|(catena_id, (created_at, heard))| {
+            let remote = remotes.get(catena_id).cloned().unwrap_or_default();
+            let stored = remote.operation.as_ref().and_then(|id| known.remove(id));
+            async move {
+                let taken = self
+                    .take_in_one(catena_id, *created_at, heard, remote, stored)
+                    .await;
+                (catena_id.clone(), taken)
+            }
+        });
+        let works: Vec<_> = works.collect();
+        Ok(stream::iter(works)
+            .buffer_unordered(CONCURRENCY)
+            .collect()
+            .await)
+    }
+
+    async fn take_in_one(
+        self,
+        catena_id: &str,
+        created_at: Option<Timestamp>,
+        heard: &Heard,
+        mut remote: Remote,
+        mut stored: Option<Result<StoredOperation, StoreError>>,
+    ) -> Result<TakenIn, StoreError> {
+        for attempt in 0..COMMIT_ATTEMPTS {
+            if attempt > 0 {
+                pause(attempt).await;
+            }
+            if let Some(id) = &remote.operation {
+                // With what was heard before it was claimed, should its claimant have ended before it could take that over.
+                let heard = remote.heard.clone().join(heard.clone());
+                let hear = |operation: &mut Operation| {
+                    let now = due::timestamp((self.now)());
+                    operation.accept(catena_id, created_at, heard.clone(), now);
+                };
+                let stored = stored.take().transpose()?;
+                let changed = self.change(id, stored, hear).await?;
+                return Ok(changed.map_or(TakenIn::NoNews, |it| TakenIn::News(Box::new(it))));
+            }
+            let all = remote.heard.clone().join(heard.clone());
+            if all == remote.heard {
+                return Ok(TakenIn::Foreign);
+            }
+            let now = due::timestamp((self.now)());
+            match self
+                .table
+                .hear(catena_id, &all, remote.version, now)
+                .await?
+            {
+                Commit::Written(after) if after.operation.is_none() => return Ok(TakenIn::Foreign),
+                // Claimed meanwhile.
+                Commit::Written(after) => remote = after,
+                Commit::Conflict => {
+                    let again = self.table.remotes([catena_id]).await?;
+                    remote = again.into_values().next().unwrap_or_default();
+                }
+            }
+        }
+        Err(StoreError::Unavailable {
+            operation: "take in what was said of an operation",
+            source: "conflicts in a row".into(),
+        })
+    }
+}
+
+fn changed(before: &Operation, stored: StoredOperation, now: Timestamp) -> OperationChanged {
+    let after = &stored.operation;
+    let (was, is) = (&before.heard, &after.heard);
+    OperationChanged {
+        before: before.status(now),
+        after: after.status(now),
+        contradicted: is.is_contradictory() && !was.is_contradictory(),
+        unauthorised: is.error_type() == Some("auth") && was.error_type() != Some("auth"),
+        stored,
+    }
+}
+
+impl Table {
+    /// A fleet's record, with version 0 if it has none, and one of our operations: strongly consistent, one request.
+    pub async fn asked(
+        &self,
+        fleet: &FleetRef,
+        id: &str,
+    ) -> Result<(StoredRecord, Option<StoredOperation>), StoreError> {
+        let keys = vec![key(record::pk(fleet), RECORD), key(pk(id), OPERATION)];
+        let found = self
+            .get_chunk("read a fleet and an operation", keys)
+            .await?;
+        let mut stored = StoredRecord::new(fleet.clone());
+        let mut operation = None;
+        for item in &found {
+            match text(item, "sk")? {
+                RECORD => stored = record::read(fleet.clone(), item)?,
+                _ => operation = Some(read(item)?),
+            }
+        }
+        Ok((stored, operation))
+    }
+
+    /// One of our operations, strongly consistent.
+    pub async fn operation(&self, id: &str) -> Result<Option<StoredOperation>, StoreError> {
+        let ids = BTreeSet::from([id.to_owned()]);
+        self.operations(&ids)
+            .await?
+            .into_values()
+            .next()
+            .transpose()
+    }
+
+    /// Some of our operations by their ids, strongly consistent: one request for up to a hundred. One that can't be read harms no other.
+    pub async fn operations(
+        &self,
+        ids: &BTreeSet<String>,
+    ) -> Result<BTreeMap<String, Result<StoredOperation, StoreError>>, StoreError> {
+        let keys = ids
+            .iter()
+            .filter(|id| is_id(id))
+            .map(|id| key(pk(id), OPERATION));
+        let items = self.get_all("read operations", keys.collect()).await?;
+        let mut found = BTreeMap::new();
+        for item in &items {
+            if let Some(id) = text(item, "pk")?.strip_prefix(PREFIX) {
+                found.insert(id.to_owned(), read(item));
+            }
+        }
+        Ok(found)
+    }
+
+    async fn get_all(
+        &self,
+        operation: &'static str,
+        keys: Vec<Item>,
+    ) -> Result<Vec<Item>, StoreError> {
+        let chunks: Vec<_> = keys.chunks(MOST).map(<[Item]>::to_vec).collect();
+        let items: Vec<Vec<Item>> = stream::iter(chunks)
+            .map(|chunk| self.get_chunk(operation, chunk))
+            .buffer_unordered(CONCURRENCY)
+            .try_collect()
+            .await?;
+        Ok(items.into_iter().flatten().collect())
+    }
+
+    async fn keep_operation(
+        &self,
+        stored: &StoredOperation,
+        status: Status,
+        due: Option<Timestamp>,
+        days: HistoryDays,
+        now: Timestamp,
+    ) -> Result<Commit<StoredOperation>, StoreError> {
+        let operation = &stored.operation;
+        let at = pk(&operation.id);
+        let written = serde_json::to_string(operation)
+            .map_err(|error| damaged(&key(&at, OPERATION), error.to_string()))?;
+        let string = |text: &str| AttributeValue::S(text.to_owned());
+        let count = |number: u64| AttributeValue::N(number.to_string());
+        let expires_at = days.end(operation.submitted_at);
+        let mut set = vec![
+            "#schema = :schema",
+            "#version = :next",
+            "#operation = :operation",
+            "#status = :status",
+            "fleet_ref = :fleet",
+            "submitted_at = :submitted",
+            "written_at = :now",
+            "expires_at = :expires",
+        ];
+        let mut values = HashMap::from([
+            (":schema".to_owned(), count(u64::from(SCHEMA))),
+            (":next".to_owned(), count(stored.version + 1)),
+            (":operation".to_owned(), AttributeValue::S(written)),
+            (":status".to_owned(), string(status.as_str())),
+            (":fleet".to_owned(), string(operation.asked.fleet.as_str())),
+            (
+                ":submitted".to_owned(),
+                milliseconds(operation.submitted_at),
+            ),
+            (":now".to_owned(), milliseconds(now)),
+            (
+                ":expires".to_owned(),
+                AttributeValue::N(expires_at.to_string()),
+            ),
+        ]);
+        let remove = match due {
+            Some(due) => {
+                set.extend(["due_shard = :shard", "due_at = :due"]);
+                values.insert(":shard".to_owned(), string(SHARD));
+                values.insert(":due".to_owned(), milliseconds(due));
+                ""
+            }
+            None => " REMOVE due_shard, due_at",
+        };
+        let condition = match stored.version {
+            0 => "attribute_not_exists(pk)",
+            version => {
+                values.insert(":version".to_owned(), count(version));
+                "#version = :version"
+            }
+        };
+        let names = ["schema", "version", "operation", "status"];
+        let names = names.map(|name| (format!("#{name}"), name.to_owned()));
+        let answer = self
+            .client
+            .update_item()
+            .table_name(&self.name)
+            .set_key(Some(key(&at, OPERATION)))
+            .update_expression(format!("SET {}{remove}", set.join(", ")))
+            .condition_expression(condition)
+            .set_expression_attribute_names(Some(HashMap::from(names)))
+            .set_expression_attribute_values(Some(values))
+            .send()
+            .await;
+        let written = on_condition("write an operation", answer)?;
+        Ok(written.map(|_| StoredOperation {
+            operation: operation.clone(),
+            version: stored.version + 1,
+            written_at: Some(now),
+        }))
+    }
+
+    /// Who last wrote such a payload, strongly consistent.
+    pub async fn guard(&self, digest: &str) -> Result<Option<Guard>, StoreError> {
+        let keys = vec![key(format!("PAYLOAD#{digest}"), GUARD)];
+        let found = self.get_chunk("read whose turn it is", keys).await?;
+        let read = |item: &Item| {
+            Ok(Guard {
+                operation: text(item, "operation")?.to_owned(),
+                since: Timestamp(number(item, "since")?),
+            })
+        };
+        found.first().map(read).transpose()
+    }
+
+    /// Takes the turn to write such a payload, if `before` still has it.
+    pub async fn take_guard(
+        &self,
+        digest: &str,
+        guard: &Guard,
+        before: Option<&Guard>,
+    ) -> Result<bool, StoreError> {
+        let string = |text: &str| AttributeValue::S(text.to_owned());
+        let expires_at = guard.since.plus(GUARDED_MS).0 / 1000;
+        let update = self
+            .client
+            .update_item()
+            .table_name(&self.name)
+            .set_key(Some(key(format!("PAYLOAD#{digest}"), GUARD)))
+            .update_expression("SET #operation = :operation, since = :since, expires_at = :expires")
+            .expression_attribute_names("#operation", "operation")
+            .expression_attribute_values(":operation", string(&guard.operation))
+            .expression_attribute_values(":since", milliseconds(guard.since))
+            .expression_attribute_values(":expires", AttributeValue::N(expires_at.to_string()));
+        let update = match before {
+            // Its own turn is no hindrance: it is repeated.
+            None => {
+                update.condition_expression("attribute_not_exists(pk) OR #operation = :operation")
+            }
+            Some(before) => update
+                .condition_expression("#operation = :before AND since = :since_before")
+                .expression_attribute_values(":before", string(&before.operation))
+                .expression_attribute_values(":since_before", milliseconds(before.since)),
+        };
+        let taken = on_condition("take a turn to write", update.send().await)?;
+        Ok(matches!(taken, Commit::Written(_)))
+    }
+
+    /// What is kept under Catena's ids of operations, strongly consistent.
+    pub async fn remotes(
+        &self,
+        catena_ids: impl IntoIterator<Item = impl AsRef<str>>,
+    ) -> Result<BTreeMap<String, Remote>, StoreError> {
+        let keys = catena_ids
+            .into_iter()
+            .map(|id| key(remote(id.as_ref()), REMOTE));
+        let items = self
+            .get_all("read what was heard of operations", keys.collect())
+            .await?;
+        let mut found = BTreeMap::new();
+        for item in &items {
+            if let Some(id) = text(item, "pk")?.strip_prefix(REMOTE_PREFIX) {
+                found.insert(id.to_owned(), read_remote(item)?);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Makes one of Catena's ids that of an operation of ours, and tells what was heard under it; or whose it is, if it is another's.
+    async fn claim(
+        &self,
+        catena_id: &str,
+        operation: &str,
+        expires_at: i64,
+    ) -> Result<Result<Heard, String>, StoreError> {
+        let answer = self
+            .client
+            .update_item()
+            .table_name(&self.name)
+            .set_key(Some(key(remote(catena_id), REMOTE)))
+            .update_expression("SET #operation = :operation, expires_at = :expires")
+            .condition_expression("attribute_not_exists(#operation) OR #operation = :operation")
+            .expression_attribute_names("#operation", "operation")
+            .expression_attribute_values(":operation", AttributeValue::S(operation.to_owned()))
+            .expression_attribute_values(":expires", AttributeValue::N(expires_at.to_string()))
+            .return_values(ReturnValue::AllNew)
+            .send()
+            .await;
+        match on_condition("claim one of Catena's operations", answer)? {
+            Commit::Written(answer) => {
+                let item = answer.attributes.unwrap_or_default();
+                Ok(Ok(read_remote(&item)?.heard))
+            }
+            Commit::Conflict => {
+                let found = self.remotes([catena_id]).await?;
+                let owner = found.into_values().next().and_then(|it| it.operation);
+                Ok(Err(owner.unwrap_or_default()))
+            }
+        }
+    }
+
+    /// Keeps what was heard of an operation that nobody claimed yet, if `version` is still the one that it was folded from.
+    async fn hear(
+        &self,
+        catena_id: &str,
+        heard: &Heard,
+        version: u64,
+        now: Timestamp,
+    ) -> Result<Commit<Remote>, StoreError> {
+        let at = || key(remote(catena_id), REMOTE);
+        let heard =
+            serde_json::to_string(heard).map_err(|error| damaged(&at(), error.to_string()))?;
+        let expires_at = now.plus(FOREIGN_MS).0 / 1000;
+        let update = self
+            .client
+            .update_item()
+            .table_name(&self.name)
+            .set_key(Some(at()))
+            // Not over a claim's own time.
+            .update_expression(
+                "SET heard = :heard, expires_at = if_not_exists(expires_at, :expires) ADD #version :one",
+            )
+            .expression_attribute_names("#version", "version")
+            .expression_attribute_values(":heard", AttributeValue::S(heard))
+            .expression_attribute_values(":expires", AttributeValue::N(expires_at.to_string()))
+            .expression_attribute_values(":one", AttributeValue::N("1".to_owned()))
+            .return_values(ReturnValue::AllNew);
+        let update = match version {
+            0 => update.condition_expression("attribute_not_exists(#version)"),
+            version => update
+                .condition_expression("#version = :version")
+                .expression_attribute_values(":version", AttributeValue::N(version.to_string())),
+        };
+        match on_condition("keep what was heard of an operation", update.send().await)? {
+            Commit::Written(answer) => {
+                let item = answer.attributes.unwrap_or_default();
+                Ok(Commit::Written(read_remote(&item)?))
+            }
+            Commit::Conflict => Ok(Commit::Conflict),
+        }
+    }
+
+    /// Operations that are due until `until`, the soonest first, at most `limit`.
+    pub async fn due_operations(
+        &self,
+        until: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<(i64, String)>, StoreError> {
+        let condition = "due_shard = :key AND due_at <= :until";
+        let values = BTreeMap::from([
+            (":key", AttributeValue::S(SHARD.to_owned())),
+            (":until", milliseconds(until)),
+        ]);
+        let found = self.index("due", condition, values, limit).await?;
+        let mut due = Vec::new();
+        for item in &found {
+            if let Some(id) = text(item, "pk")?.strip_prefix(PREFIX) {
+                due.push((number(item, due::AT)?, id.to_owned()));
+            }
+        }
+        Ok(due)
+    }
+
+    /// Operations, at most `limit`, and where the next page begins. From the index, which is a moment behind.
+    pub async fn list_operations(
+        &self,
+        filter: &OperationFilter,
+        after: Option<&OperationCursor>,
+        limit: usize,
+    ) -> Result<(Vec<OperationCursor>, Option<OperationCursor>), StoreError> {
+        let limit = i32::try_from(limit.max(1)).unwrap_or(i32::MAX);
+        let from = filter.from.unwrap_or(Timestamp(0));
+        let to = filter.to.map_or(i64::MAX / 2, |to| to.0 - 1);
+        let (from, to) = (milliseconds(from), AttributeValue::N(to.to_string()));
+        let start = after.map(|after| {
+            let mut start = key(pk(&after.id), OPERATION);
+            start.insert(
+                "fleet_ref".to_owned(),
+                AttributeValue::S(after.fleet.clone()),
+            );
+            start.insert(
+                "submitted_at".to_owned(),
+                AttributeValue::N(after.submitted_at.to_string()),
+            );
+            start
+        });
+        let what = "list operations";
+        let (items, last) = match &filter.fleet {
+            Some(fleet) => {
+                let page = self
+                    .client
+                    .query()
+                    .table_name(&self.name)
+                    .index_name(INDEX)
+                    .key_condition_expression(
+                        "fleet_ref = :fleet AND submitted_at BETWEEN :from AND :to",
+                    )
+                    .expression_attribute_values(
+                        ":fleet",
+                        AttributeValue::S(fleet.as_str().to_owned()),
+                    )
+                    .expression_attribute_values(":from", from)
+                    .expression_attribute_values(":to", to)
+                    .scan_index_forward(false)
+                    .limit(limit)
+                    .set_exclusive_start_key(start)
+                    .send()
+                    .await
+                    .map_err(StoreError::of(what))?;
+                (page.items.unwrap_or_default(), page.last_evaluated_key)
+            }
+            None => {
+                let page = self
+                    .client
+                    .scan()
+                    .table_name(&self.name)
+                    .index_name(INDEX)
+                    .filter_expression("submitted_at BETWEEN :from AND :to")
+                    .expression_attribute_values(":from", from)
+                    .expression_attribute_values(":to", to)
+                    .limit(limit)
+                    .set_exclusive_start_key(start)
+                    .send()
+                    .await
+                    .map_err(StoreError::of(what))?;
+                (page.items.unwrap_or_default(), page.last_evaluated_key)
+            }
+        };
+        let found = items.iter().map(cursor).collect::<Result<_, _>>()?;
+        Ok((found, last.as_ref().map(cursor).transpose()?))
+    }
+}
+
+fn cursor(item: &Item) -> Result<OperationCursor, StoreError> {
+    let id = text(item, "pk")?.strip_prefix(PREFIX);
+    Ok(OperationCursor {
+        fleet: text(item, "fleet_ref")?.to_owned(),
+        submitted_at: number(item, "submitted_at")?,
+        id: id.unwrap_or_default().to_owned(),
+    })
+}
+
+/// A write of an operation, out of one of the stream's records (see [`crate::RecordChange`]).
+#[derive(Clone)]
+pub struct OperationChange<'a> {
+    id: String,
+    change: &'a Value,
+}
+
+impl<'a> OperationChange<'a> {
+    /// `None` for what writes no operation.
+    pub fn of(stream_record: &'a Value) -> Option<Self> {
+        let change = &stream_record["dynamodb"];
+        let part = |name: &str| change["Keys"][name]["S"].as_str();
+        let id = part("pk")?.strip_prefix(PREFIX)?.to_owned();
+        let written = stream_record["eventName"] != "REMOVE" && part("sk") == Some(OPERATION);
+        written.then_some(Self { id, change })
+    }
+
+    /// The operation's partition key and sort key.
+    pub fn keys(&self) -> (String, &'static str) {
+        (pk(&self.id), OPERATION)
+    }
+
+    /// The version that was written, whether or not the rest can be read.
+    pub fn version(&self) -> Option<u64> {
+        let version = self.change["NewImage"]["version"]["N"].as_str();
+        version.and_then(|version| version.parse().ok())
+    }
+
+    /// The operation before the write; `None` if there was none.
+    pub fn before(&self) -> Result<Option<StoredOperation>, StoreError> {
+        let image = &self.change["OldImage"];
+        (!image.is_null()).then(|| self.read(image)).transpose()
+    }
+
+    /// The operation that was written.
+    pub fn after(&self) -> Result<StoredOperation, StoreError> {
+        self.read(&self.change["NewImage"])
+    }
+
+    fn read(&self, image: &Value) -> Result<StoredOperation, StoreError> {
+        let (pk, sk) = self.keys();
+        let mut item = key(pk, sk);
+        let attributes = image.as_object().into_iter().flatten();
+        for (name, value) in attributes {
+            item.extend(attribute(value).map(|value| (name.clone(), value)));
+        }
+        read(&item)
+    }
+}
+
+fn pk(id: &str) -> String {
+    format!("{PREFIX}{id}")
+}
+
+fn remote(catena_id: &str) -> String {
+    format!("{REMOTE_PREFIX}{catena_id}")
+}
+
+fn read(item: &Item) -> Result<StoredOperation, StoreError> {
+    let schema: u32 = number(item, "schema")?;
+    if schema > SCHEMA {
+        return Err(StoreError::NewerSchema {
+            item: text(item, "pk")?.to_owned(),
+            schema,
+            known: SCHEMA,
+        });
+    }
+    let operation = serde_json::from_str(text(item, "operation")?)
+        .map_err(|error| damaged(item, format!("operation: {error}")))?;
+    Ok(StoredOperation {
+        operation,
+        version: number(item, "version")?,
+        written_at: Some(Timestamp(number(item, "written_at")?)),
+    })
+}
+
+fn read_remote(item: &Item) -> Result<Remote, StoreError> {
+    let part = |name: &'static str| item.get(name).map(|_| text(item, name)).transpose();
+    let heard = part("heard")?.map(serde_json::from_str).transpose();
+    let heard: Option<Heard> = heard.map_err(|error| damaged(item, format!("heard: {error}")))?;
+    Ok(Remote {
+        operation: part("operation")?.map(str::to_owned),
+        heard: heard.unwrap_or_default(),
+        version: match item.get("version") {
+            Some(_) => number(item, "version")?,
+            None => 0,
+        },
+    })
+}
+
+/// The form of the item that this version writes.
+const SCHEMA: u32 = 1;
+const PREFIX: &str = "OPERATION#";
+const OPERATION: &str = "OPERATION";
+const REMOTE_PREFIX: &str = "REMOTE#";
+const REMOTE: &str = "REMOTE";
+const GUARD: &str = "GUARD";
+/// Operations by fleet and by when they were first asked for.
+const INDEX: &str = "operation";
+/// Their partition of the due index, apart from the fleets': they come in thousands, and must not crowd fleets out of a sweep.
+const SHARD: &str = "operations";
+/// The most items that one BatchGetItem reads (AWS).
+const MOST: usize = 100;
+/// Longer than any operation is open: see the parameter `OperationDays`.
+const GUARDED_MS: i64 = 60 * 24 * 60 * 60 * 1000;
+/// Longer than an operation is searched for, and than what waits at Catena can be replayed (contract 6.5).
+const FOREIGN_MS: i64 = 16 * 24 * 60 * 60 * 1000;
