@@ -76,11 +76,12 @@ pub use crate::{
     fleet::{Fleet, TOKEN_PREFIX},
     loss::Loss,
     organisation::{
-        AgreementChange, AgreementStatus, AgreementTruth, ApiCall, ApiFault, ApiFaultKind,
-        CLIENT_ID, CLIENT_SECRET, ConnectionStatus, ConnectionTruth, EarlyCall, FleetError,
-        HiddenEndpoints, IntegrationRequestTruth, InvitationStatus, Level, Mixed, RateLimit,
-        RateReport, RedirectParameters, Refresh, ScheduleStatus, StoredInvitation, TOKEN_PATH,
-        Telling, Truth, WorldError,
+        AgreementChange, AgreementStatus, AgreementTruth, Announce, ApiCall, ApiFault,
+        ApiFaultKind, CLIENT_ID, CLIENT_SECRET, ConnectionStatus, ConnectionTruth, EarlyCall,
+        FleetError, HiddenEndpoints, IntegrationRequestTruth, InvitationStatus, Level, Mixed,
+        OperationRule, OperationStatus, OperationStep, RateLimit, RateReport, RedirectParameters,
+        Refresh, ScheduleStatus, StepOutcome, StoredInvitation, TOKEN_PATH, Telling, Truth,
+        WorldError, WriteTruth,
     },
     retry::RetryPolicy,
     scenario::{FleetSummary, Report, ResponseTimes, Scenario},
@@ -127,6 +128,7 @@ pub struct Simulator {
     organisation: Arc<Organisation>,
     url: String,
     server: JoinHandle<io::Result<()>>,
+    clock: JoinHandle<()>,
 }
 
 impl Simulator {
@@ -157,11 +159,13 @@ impl Simulator {
             .merge(organisation::router(Arc::clone(&organisation)))
             .into_make_service_with_connect_info::<Wire>();
         let server = tokio::spawn(async move { axum::serve(Lines(listener), router).await });
+        let clock = tokio::spawn(Arc::clone(&organisation).keep_time());
         Ok(Self {
             webhooks,
             organisation,
             url,
             server,
+            clock,
         })
     }
 
@@ -453,6 +457,42 @@ impl Simulator {
             .change_settings(|settings| settings.request_lag = lag);
     }
 
+    /// What becomes of writes that this rule fits, and no earlier one.
+    pub fn add_operation_rule(&self, rule: OperationRule) {
+        self.organisation.add_operation_rule(rule);
+    }
+
+    /// The rules that wait for writes.
+    pub fn operation_rules(&self) -> Vec<OperationRule> {
+        self.organisation.operation_rules()
+    }
+
+    /// Removes all rules: writes succeed. What is on its way stays so.
+    pub fn clear_operation_rules(&self) {
+        self.organisation.clear_operation_rules();
+    }
+
+    /// How long it takes until a resource operation is listed after it was created, from now on and for all; no time unless
+    /// told.
+    pub fn set_operation_list_lag(&self, lag: Duration) {
+        self.organisation.set_operation_list_lag(lag);
+    }
+
+    /// The same until it is found by its id.
+    pub fn set_operation_read_lag(&self, lag: Duration) {
+        self.organisation.set_operation_read_lag(lag);
+    }
+
+    /// Every write that Catena processed, in order, and what holds of it now.
+    pub fn writes(&self) -> Vec<WriteTruth> {
+        self.organisation.writes()
+    }
+
+    /// Forgets all resource operations; what was to happen to them doesn't.
+    pub fn clear_writes(&self) {
+        self.organisation.clear_writes();
+    }
+
     /// No token that was given out is valid any more.
     pub fn revoke_tokens(&self) {
         self.organisation.revoke_tokens();
@@ -534,6 +574,7 @@ impl fmt::Debug for Simulator {
 impl Drop for Simulator {
     fn drop(&mut self) {
         self.server.abort();
+        self.clock.abort();
     }
 }
 
