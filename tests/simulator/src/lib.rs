@@ -10,6 +10,9 @@
 //! methods such as [`Simulator::accept_invitation`], or go through all of onboarding by [`Scenario::invited`].
 //! The same server answers for connections and their schedules (`/v2/integrations/connections...`, contract 5.1, 5.2).
 //!
+//! Writes (`/v2/telematics/...`, contract 5.3) become resource operations (contract 5.4), which can be read, and succeed soon
+//! unless an [`OperationRule`] has other things happen to them. [`Simulator::writes`] tells what was written.
+//!
 //! So it does for webhook subscriptions (`/v2/notifications/...`, contract 6.1), with the circuit breaker of contract 6.6
 //! ([`Simulator::set_breaker`]), metrics and logs. Until [`Simulator::clear_subscriptions`] there are standing subscriptions
 //! besides, one per event name, to [`Config::webhook_url`].
@@ -336,7 +339,8 @@ impl Simulator {
         self.webhooks.replay(replay).await
     }
 
-    /// Waits until every event that the organisation and its subscriptions emitted, and every replay by the API, is
+    /// Waits until everything has happened that is to happen to resource operations, however late, and until
+    /// every event that the organisation and its subscriptions emitted, and every replay by the API, is
     /// delivered or given up. Events of [`Simulator::run`] and
     /// [`Simulator::deliver`] have ended when these return. Events that are held ([`Simulator::hold_events`]) aren't waited
     /// for.

@@ -1,5 +1,5 @@
-//! Catena's token endpoint, organisation API (contract 1 to 3), its connections (contract 5.1, 5.2), and its notification
-//! API (contract 6.1).
+//! Catena's token endpoint, organisation API (contract 1 to 3), its connections (contract 5.1, 5.2), writes and resource
+//! operations (contract 5.3, 5.4), and its notification API (contract 6.1).
 //!
 //! Where the contract leaves something open, the choice is said where it is made; what matters to a client can be
 //! switched ([`Settings`]).

@@ -1,12 +1,13 @@
 //! Writes to telematics providers (contract 5.3), and the resource operations that come of them (contract 5.4).
 
+use std::collections::BTreeMap;
+
 use axum::http::StatusCode;
 use serde_json::{Map, Value};
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
 use super::{
-    agreements::Agreement,
     errors::{Refusal, Reply},
     operations::Call,
     request::{self, Reader},
@@ -14,7 +15,7 @@ use super::{
     routes,
     state::State,
 };
-use crate::fleet::Fleet;
+use crate::{envelope::microsecond_text, fleet::Fleet};
 
 /// What a write is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +70,7 @@ impl Call<'_> {
         let scopes = state.shared_scopes(&connection.fleet);
         let scopes = scopes.ok_or(Refusal::NotFound)?;
         // INFERRED (contract 5.3): nobody says which share level a write needs, or how its absence is refused.
-        if scopes.scopes.get(resource.name()).map(String::as_str) != Some("read_write") {
+        if scopes.get(resource.name()).map(String::as_str) != Some("read_write") {
             return Err(Refusal::Forbidden);
         }
         let new = NewOperation {
@@ -129,14 +130,7 @@ impl Call<'_> {
             return Err(Refusal::invalid(path, source_id, message, "value_error"));
         }
         let from = self.query_time("from_datetime")?;
-        let to = self.query_time("to_datetime")?.unwrap_or(now);
-        let from = from.unwrap_or(now - DEFAULT_SPAN);
-        if to - from > LONGEST_SPAN {
-            let message = "Value error, the span is at most 45 days";
-            let (path, input) = ("query.from_datetime", self.query.one("from_datetime"));
-            let input = input.unwrap_or_default();
-            return Err(Refusal::invalid(path, input, message, "value_error"));
-        }
+        let (from, to) = span(from, self.query_time("to_datetime")?, now)?;
         Ok(OperationFilter {
             resource,
             connection_id: self.query_uuid("connection_id")?,
@@ -167,11 +161,27 @@ impl Call<'_> {
 }
 
 impl State {
-    /// What a fleet shares, if it does.
-    fn shared_scopes(&self, fleet: &Fleet) -> Option<&Agreement> {
+    /// How much a fleet shares of each resource, if it shares anything.
+    fn shared_scopes(&self, fleet: &Fleet) -> Option<&BTreeMap<String, String>> {
         let agreement = self.agreement_of(fleet.fleet_id);
-        agreement.filter(|agreement| agreement.is_active())
+        let agreement = agreement.filter(|agreement| agreement.is_active());
+        agreement.map(|agreement| &agreement.scopes)
     }
+}
+
+/// The span of a list, by the given dates.
+fn span(
+    from: Option<OffsetDateTime>,
+    to: Option<OffsetDateTime>,
+    now: OffsetDateTime,
+) -> Result<(OffsetDateTime, OffsetDateTime), Refusal> {
+    let (from, to) = (from.unwrap_or(now - DEFAULT_SPAN), to.unwrap_or(now));
+    if to - from > LONGEST_SPAN {
+        let message = "Value error, the span is at most 45 days";
+        let (path, input) = ("query.from_datetime", microsecond_text(from));
+        return Err(Refusal::invalid(path, &input, message, "value_error"));
+    }
+    Ok((from, to))
 }
 
 fn path_name(resource: Resource) -> String {
@@ -265,3 +275,54 @@ const GROUP_MESSAGE: [&str; 5] = [
 const DEFAULT_SPAN: Duration = Duration::days(1);
 /// Contract 5.4.
 const LONGEST_SPAN: Duration = Duration::days(45);
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn lists_cover_the_last_day_or_up_to_45_days() {
+        let now = OffsetDateTime::now_utc();
+        let ago = |days| Some(now - Duration::days(days));
+        let days = |from, to| {
+            let (from, to) = span(from, to, now).ok()?;
+            Some(((now - from).whole_days(), (now - to).whole_days()))
+        };
+        assert_eq!(days(None, None), Some((1, 0)));
+        assert_eq!(days(ago(45), None), Some((45, 0)));
+        assert_eq!(days(ago(90), ago(45)), Some((90, 45)));
+        assert_eq!(days(None, ago(3)), Some((1, 3)));
+        assert_eq!(days(ago(46), None), None);
+        let longer = ago(45).map(|from| from - Duration::microseconds(1));
+        assert_eq!(days(longer, None), None);
+    }
+
+    #[test]
+    fn ids_are_resolved_to_the_providers() {
+        let (one, other) = (Uuid::from_u128(1), Uuid::from_u128(90_000_001));
+        let id = json!(one);
+        for (name, value, expected) in [
+            ("driver_id", json!(one), json!("10000001")),
+            ("driver_id", json!(other), json!("10000001")),
+            ("trailer_ids", json!([id]), json!(["10000001"])),
+            ("trailer_ids", json!([]), json!([])),
+            ("driver_id", Value::Null, Value::Null),
+        ] {
+            let expected = (format!("source_{name}"), expected);
+            assert_eq!(resolved(name, &value), Some(expected), "{name} {value}");
+        }
+        for (name, value) in [
+            ("connection_id", json!(one)),
+            ("driver_id", json!("D-1")),
+            ("driver_id", json!(1)),
+            ("trailer_ids", json!(["T-1"])),
+            ("driver", json!(one)),
+            ("drivers", json!([one])),
+            ("note", Value::Null),
+        ] {
+            assert_eq!(resolved(name, &value), None, "{name} {value}");
+        }
+    }
+}
