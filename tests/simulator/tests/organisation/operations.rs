@@ -1,5 +1,11 @@
 //! Writes, and the resource operations that come of them.
 
+mod control;
+mod faults;
+mod reads;
+mod steps;
+mod writes;
+
 use reqwest::Method;
 use serde_json::{Value, json};
 use simulator::{Level, OperationStatus, Scenario};
@@ -22,6 +28,11 @@ impl Partner {
     /// A fleet that went all the way; its connection.
     async fn connect(&self, fleet_ref: &str) -> Uuid {
         self.invite(fleet_ref).await;
+        self.onboard(fleet_ref).await
+    }
+
+    /// The same of one that is invited.
+    async fn onboard(&self, fleet_ref: &str) -> Uuid {
         self.catena.run(&Scenario::invited([fleet_ref])).await;
         let fleet = self.catena.invitation(fleet_ref).unwrap().fleet;
         fleet.connection_id
@@ -57,6 +68,11 @@ impl Partner {
     }
 }
 
+/// The names' last parts.
+fn names(told: &[(String, Value)]) -> Vec<&str> {
+    told.iter().map(|(name, _)| name.as_str()).collect()
+}
+
 fn message(connection_id: Uuid, text: &str) -> Value {
     let mut message = sample("message.create.request");
     message["connection_id"] = json!(connection_id);
@@ -83,8 +99,7 @@ async fn a_message_is_accepted_at_once_and_succeeds_later() {
     assert_eq!(pending, Value::from(without));
 
     let told = partner.told(id).await;
-    let names: Vec<_> = told.iter().map(|(name, _)| name.as_str()).collect();
-    assert_eq!(names, ["created", "succeeded"]);
+    assert_eq!(names(&told), ["created", "succeeded"]);
     assert_eq!(told[0].1, pending);
     let done = partner.operation(connection_id, id).await.json();
     assert_eq!(told[1].1, done);
