@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::faults::seconds;
 
 /// What becomes of some writes. Rules wait in a list; a write gets the first one that fits it. A write that none fits
-/// succeeds after [`DEFAULT_AFTER`].
+/// succeeds after 200 ms.
 ///
 /// ```
 /// use std::time::Duration;

@@ -55,10 +55,14 @@ impl Partner {
         self.get(&path).await
     }
 
-    /// The records of an operation's events, in the order in which they came, with their names' last parts.
+    /// The records of an operation's events, in the order in which they were dispatched, with their names' last parts.
     async fn told(&self, id: &Value) -> Vec<(String, Value)> {
-        let events = self.received().await.into_iter();
-        let its = events.filter(|event| event["data"][0]["id"] == *id);
+        let mut events = self.received().await;
+        // Stable: an event that came twice has one id.
+        events.sort_by_key(|event| event["id"].to_string());
+        let its = events
+            .into_iter()
+            .filter(|event| event["data"][0]["id"] == *id);
         let told = its.map(|event| {
             let name = event["event_name"].as_str().unwrap();
             let name = name.strip_prefix("resource_operation.").unwrap().to_owned();
