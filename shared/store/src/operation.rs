@@ -100,6 +100,16 @@ impl OperationCursor {
         })
     }
 
+    /// Our id of the last one.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// When the last one was first asked for.
+    pub fn submitted_at(&self) -> Timestamp {
+        Timestamp(self.submitted_at)
+    }
+
     /// The fleet of the last one.
     pub fn fleet(&self) -> &str {
         &self.fleet
