@@ -11,7 +11,7 @@ use clap::{
 use fleet::{FleetRef, Stage};
 
 use crate::{
-    dlq, quarantine,
+    dlq, operation, quarantine,
     setup::Setup,
     subscription,
     when::{Moment, Span, parse_moment, parse_span},
@@ -48,6 +48,7 @@ impl Arguments {
             | Command::Contract(_)
             | Command::Doctor(_)
             | Command::Link(_)
+            | Command::Operation(_)
             | Command::Policy(_)
             | Command::Reconcile(_)
             | Command::Status => None,
@@ -99,6 +100,9 @@ pub(crate) enum Command {
     /// Check a stack and its way to Catena and back, and say what to do about what is wrong
     #[command(after_help = DOCTOR)]
     Doctor(Doctor),
+    /// Writes by fleets' providers: which there are, and what became of them
+    #[command(subcommand)]
+    Operation(operation::Verb),
     /// By which rules the stack computes
     #[command(subcommand)]
     Policy(Policy),
@@ -428,6 +432,7 @@ They need cloudformation:DescribeStacks, and
   for `contract check`: secretsmanager:GetSecretValue on Catena's credentials;
   for `doctor`: those of `status`, secretsmanager:GetSecretValue on Catena's credentials and the signing keys, and sqs:ReceiveMessage
   on the three queues of dead letters; what it may not see it says;
+  for `operation` dynamodb:BatchGetItem on the table, and to list also dynamodb:Query and dynamodb:Scan on its indexes;
   for the others: dynamodb:BatchGetItem and dynamodb:Query on the table and its indexes; for `status` also dynamodb:GetItem and
   sqs:GetQueueAttributes; for `reconcile` and `fleet recheck` dynamodb:GetItem and (but for --dry-run) dynamodb:UpdateItem; and
   for `fleet recheck` sqs:SendMessage on the tasks queue;
@@ -640,6 +645,49 @@ mod tests {
                 matches!(read, Command::Quarantine(_) | Command::Dlq(_)),
                 "{read:?}"
             );
+        }
+    }
+
+    #[test]
+    fn verbs_about_operations_show_examples_that_are_read() {
+        for (verb, line) in [
+            (
+                "list",
+                "kingpin operation list --fleet FLEET-42 --status failed --since 7d",
+            ),
+            (
+                "show",
+                "kingpin operation show 5f0c2a9be1d34c7788a1b2c3d4e5f607",
+            ),
+            (
+                "explain",
+                "kingpin operation explain --fleet FLEET-42 --key order-7",
+            ),
+        ] {
+            let read = example(&["operation", verb], line);
+            assert!(matches!(read, Command::Operation(_)), "{read:?}");
+        }
+    }
+
+    #[test]
+    fn which_operation_is_said() {
+        for (line, told) in [
+            ("operation show", "required"),
+            ("operation show 5f0c", "32 hexadecimal digits"),
+            ("operation explain --fleet FLEET-42", "--key"),
+            ("operation explain --key order-7", "--fleet"),
+            (
+                "operation show 5f0c2a9be1d34c7788a1b2c3d4e5f607 --fleet F --key K",
+                "cannot be used",
+            ),
+            ("operation list --status done", "refused"),
+            ("operation list --resource driver", "fuel_transaction"),
+            ("operation list --since soon", "2h or 7d"),
+        ] {
+            let words = ["kingpin"].into_iter().chain(line.split(' '));
+            let error = Arguments::read(words).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{line}");
+            assert!(error.to_string().contains(told), "{line}: {error}");
         }
     }
 

@@ -22,7 +22,7 @@ use crate::{
     recheck::{self, Soon},
     reconcile::{self, Begun, DueFleet, DueKey, Plan},
     show,
-    status::{self, Depth, Queues, Status, Waiting},
+    status::{self, Depth, OpenOperations, Queues, Status, Waiting},
     unknown,
     when::{DAY, Moment, Span, parse_moment},
     words::Words,
@@ -1110,6 +1110,7 @@ fn statuses() {
         unreadable: 0,
         parked: Waiting::default(),
         due: Waiting::default(),
+        operations: OpenOperations::default(),
         quarantined_today: 0,
         quarantined: 0,
         queues: Queues::default(),
@@ -1133,6 +1134,10 @@ fn statuses() {
         Some(at("2026-05-12T08:00:00Z")),
     ]);
     status.due = Waiting::of([Some(at("2026-05-10T03:12:00Z"))]);
+    status.operations = OpenOperations {
+        open: 40,
+        due: Waiting::of([Some(at("2026-05-12T08:59:20Z"))]),
+    };
     (status.quarantined_today, status.quarantined) = (1, 4);
     let waiting = |waiting| Depth {
         waiting,

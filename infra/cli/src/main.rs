@@ -18,6 +18,7 @@ mod history;
 mod invite;
 mod link;
 mod list;
+mod operation;
 mod pace;
 mod partner;
 mod past;
@@ -61,7 +62,7 @@ use crate::{
     readable::Page,
     reconcile::{DueFleet, DueKey, Plan},
     source::{Found, Source},
-    status::{Status, Waiting},
+    status::{OpenOperations, Status, Waiting},
 };
 
 #[tokio::main(flavor = "current_thread")]
@@ -122,6 +123,7 @@ async fn page(arguments: &Arguments) -> Result<Page> {
         }
         Command::Contract(Contract::Check(wanted)) => contract::check(found, wanted, now).await?,
         Command::Doctor(wanted) => doctor::examine(&arguments.place, wanted, clock).await,
+        Command::Operation(verb) => operation::page(verb, &Source::of(found)?, now).await?,
         Command::Policy(Policy::Show) => policy::page(&found.policy()?, &found.place),
         Command::Reconcile(wanted) if wanted.dry_run => {
             let plan = plan(&Source::of(found)?, wanted.limit.get(), clock).await?;
@@ -241,6 +243,7 @@ async fn look_around(source: &Source, clock: OffsetDateTime) -> Result<Status> {
     }
 
     let (parked, due) = waiting(source, clock).await?;
+    let operations = open_operations(source, now).await?;
     let days = quarantined(source, clock).await?;
     let queues = source.queues().await?;
     let shared = source.table.shared().await;
@@ -251,6 +254,7 @@ async fn look_around(source: &Source, clock: OffsetDateTime) -> Result<Status> {
         unreadable: listing.unreadable.len(),
         parked,
         due,
+        operations,
         quarantined_today: days.first().copied().unwrap_or_default(),
         quarantined: days.iter().sum(),
         queues,
@@ -276,6 +280,19 @@ async fn waiting(source: &Source, clock: OffsetDateTime) -> Result<(Waiting, Wai
     }
     let parked = parked_since(source, keys).await?;
     Ok((Waiting::of(parked), Waiting::of(fleets)))
+}
+
+/// Write operations whose end is expected: those that are due to be looked at, and all of them.
+async fn open_operations(source: &Source, now: Timestamp) -> Result<OpenOperations> {
+    let ever = Timestamp(i64::MAX);
+    let open = source.table.due_operations(ever, usize::MAX).await;
+    let open = open.map_err(|error| source.table_failed("look for open operations in", error))?;
+    let due = open.iter().map(|(at, _)| Timestamp(*at));
+    let due = due.filter(|at| *at <= now).map(Some);
+    Ok(OpenOperations {
+        due: Waiting::of(due),
+        open: open.len(),
+    })
 }
 
 /// How much was quarantined on each of the last days, today first.

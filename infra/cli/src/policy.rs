@@ -31,7 +31,7 @@ fn word(value: &Value) -> String {
 }
 
 /// The template's parameter, the policy's field as JSON has it, and what it means.
-const SETTINGS: [(&str, &str, &str); 7] = [
+const SETTINGS: [(&str, &str, &str); 8] = [
     (
         "RequestConfirmation",
         "confirmation",
@@ -61,6 +61,11 @@ const SETTINGS: [(&str, &str, &str); 7] = [
         "RegulatoryMismatch",
         "regulatory_mismatch",
         "what becomes of a fleet with another regulatory id than it was invited under",
+    ),
+    (
+        "OperationDays",
+        "operation_days",
+        "days that the end of a write operation is waited for; then it is unknown",
     ),
     (
         "WaitPercent",

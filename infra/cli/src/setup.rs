@@ -186,7 +186,7 @@ mod tests {
             vec![
                 Check::ok("given_credentials", "put into secret kingpin-CatenaSecret"),
                 Check::ok("token", "Catena gives one"),
-                Check::ok("permissions", "the token allows all 11 that are needed"),
+                Check::ok("permissions", "the token allows all 12 that are needed"),
             ]
         };
         let mut checks = begun();

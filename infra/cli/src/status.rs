@@ -21,6 +21,7 @@ pub(crate) struct Status {
     pub(crate) unreadable: usize,
     pub(crate) parked: Waiting,
     pub(crate) due: Waiting,
+    pub(crate) operations: OpenOperations,
     pub(crate) quarantined_today: u64,
     pub(crate) quarantined: u64,
     pub(crate) queues: Queues,
@@ -34,6 +35,14 @@ pub(crate) struct Status {
 pub(crate) struct Waiting {
     pub(crate) count: usize,
     pub(crate) oldest: Option<Timestamp>,
+}
+
+/// Write operations whose end is expected.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct OpenOperations {
+    pub(crate) open: usize,
+    /// Those of them that are to be looked at by now.
+    pub(crate) due: Waiting,
 }
 
 /// How many messages the stack's queues hold. Stacks of older templates don't say all of them.
@@ -157,6 +166,10 @@ pub(crate) fn page(status: &Status, now: Timestamp) -> Page {
     rows.push(number("parked events", status.parked.count as u64, &parked));
     let due = since("fleets to look at, the first", status.due);
     rows.push(number("due now", status.due.count as u64, &due));
+    let operations = status.operations;
+    rows.push(number("open operations", operations.open as u64, ""));
+    let overdue = since("to look at, the first", operations.due);
+    rows.push(number("  due now", operations.due.count as u64, &overdue));
     rows.push(number("quarantined today", status.quarantined_today, ""));
     let days = format!("in {DAYS} days");
     rows.push(number(&format!("  {days}"), status.quarantined, ""));
@@ -190,6 +203,7 @@ pub(crate) fn page(status: &Status, now: Timestamp) -> Page {
         "fleets": { "total": total, "by_stage": by_stage, "unreadable": status.unreadable },
         "parked": status.parked.json(),
         "due": status.due.json(),
+        "operations": { "open": status.operations.open, "due": status.operations.due.json() },
         "quarantined": { "today": status.quarantined_today, "last_30_days": status.quarantined },
         "queues": status.queues.json(),
         "catena": { "left_alone_until": not_before.map(rfc3339) },

@@ -40,7 +40,7 @@ pub fn guard_digest(
     let essential = payload
         .iter()
         .filter(|(name, value)| !is_added(name) && !value.is_null() && *name != CONNECTION)
-        .map(|(name, value)| (name.clone(), value.clone()))
+        .map(|(name, value)| (name.clone(), coarse(value)))
         .collect();
     let essential = canonical(&essential).to_lowercase();
     digest(&[
@@ -87,6 +87,20 @@ fn plain(value: &Value) -> Value {
                 .map(|(name, value)| (name.clone(), plain(value)))
                 .collect(),
         ),
+        other => other.clone(),
+    }
+}
+
+/// What is equal to a search is written alike: nulls inside as if they weren't there, and numbers as far as they differ there.
+fn coarse(value: &Value) -> Value {
+    match value {
+        Value::Number(number) => number.as_f64().map_or(Value::Null, Value::from),
+        Value::Array(items) => Value::Array(items.iter().map(coarse).collect()),
+        Value::Object(fields) => {
+            let said = fields.iter().filter(|(_, value)| !value.is_null());
+            let said = said.map(|(name, value)| (name.clone(), coarse(value)));
+            Value::Object(said.collect())
+        }
         other => other.clone(),
     }
 }

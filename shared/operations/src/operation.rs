@@ -37,6 +37,8 @@ pub struct Operation {
     pub asked: Asked,
     /// When it was first asked for.
     pub submitted_at: Timestamp,
+    /// When it was sent last.
+    pub called_at: Timestamp,
     /// Calls that may have left.
     pub calls: u32,
     /// How far it is.
@@ -197,6 +199,7 @@ impl Operation {
             id,
             asked,
             submitted_at: now,
+            called_at: now,
             calls: 1,
             course: Course::calling(now),
             payload: Some(payload),
@@ -218,6 +221,7 @@ impl Operation {
         if !matches!(self.course, Course::Refused(_)) || self.catena_id.is_some() {
             return false;
         }
+        self.called_at = now;
         self.calls += 1;
         self.course = Course::calling(now);
         self.payload = Some(payload);
@@ -373,7 +377,7 @@ impl Operation {
 
     /// From then on an end that Catena didn't tell counts as unknown.
     pub fn deadline(&self, policy: &Policy) -> Timestamp {
-        self.submitted_at.plus(policy.operation_days.millis())
+        self.called_at.plus(policy.operation_days.millis())
     }
 
     /// When to look at it; `None` if nothing is expected.
@@ -412,11 +416,11 @@ impl Course {
 fn next_look(from: Timestamp, last: Option<Timestamp>, ages: &[i64], policy: &Policy) -> Timestamp {
     let looked = last.map_or(-1, |last| last.0.saturating_sub(from.0));
     let mut usual = ages.iter().map(|age| policy.wait(*age));
-    if let Some(age) = usual.clone().find(|age| *age > looked) {
+    if let Some(age) = usual.find(|age| *age > looked) {
         return from.plus(age);
     }
     let hour = policy.wait(HOUR_MS).max(1);
-    let first = usual.next_back().unwrap_or_default();
+    let first = ages.last().map_or(0, |age| policy.wait(*age));
     let hours = (looked - first) / hour + 1;
     from.plus(first.saturating_add(hours.saturating_mul(hour)))
 }

@@ -146,8 +146,11 @@ impl Search {
 
     /// Whether a payload at Catena is this one: all that was sent is there, and nothing else but what Catena resolves.
     fn is_payload(&self, payload: &Map<String, Value>) -> bool {
-        let sent = self.payload.iter().filter(|(name, _)| *name != CONNECTION);
-        let all_there = sent.clone().all(|(name, value)| {
+        let is_left_to_catena =
+            |name: &str, value: &Value| name == CONNECTION || (is_added(name) && value.is_null());
+        let sent = self.payload.iter();
+        let mut sent = sent.filter(|(name, value)| !is_left_to_catena(name, value));
+        let all_there = sent.all(|(name, value)| {
             let there = payload.get(name).unwrap_or(&Value::Null);
             equal(value, there)
         });

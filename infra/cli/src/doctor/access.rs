@@ -89,27 +89,35 @@ fn permitted(permissions: Option<&[String]>) -> Check {
             .filter(|it| !said.contains(it))
             .collect()
     };
-    let (needed, later) = (missing(&NEEDED), missing(&FOR_SUBSCRIPTIONS));
+    let needed = missing(&NEEDED);
+    let [subscriptions, operations] = [missing(&FOR_SUBSCRIPTIONS), missing(&FOR_OPERATIONS)];
+    let later = [&subscriptions[..], &operations[..]].concat();
     let list = |missing: &[&str]| format!("the token doesn't allow {}", missing.join(", "));
-    match (&needed[..], &later[..]) {
+    if !needed.is_empty() {
+        return Check::fail(
+            name,
+            list(&[needed, later].concat()),
+            "Ask Catena's support for them: the README lists under “Catena's credentials” what each is for.",
+        );
+    }
+    let without = match (&subscriptions[..], &operations[..]) {
         ([], []) => {
-            let count = NEEDED.len() + FOR_SUBSCRIPTIONS.len();
-            Check::ok(
+            let count = NEEDED.len() + FOR_SUBSCRIPTIONS.len() + FOR_OPERATIONS.len();
+            return Check::ok(
                 name,
                 format!("the token allows all {count} that are needed"),
-            )
+            );
         }
-        ([], later) => Check::warn(
-            name,
-            list(later),
-            "Ask Catena's support for them: without, webhook subscriptions can't be made, looked at and mended.",
-        ),
-        (_, later) => Check::fail(
-            name,
-            list(&[&needed[..], later].concat()),
-            "Ask Catena's support for them: the README lists under “Catena's credentials” what each is for.",
-        ),
-    }
+        (_, []) => "webhook subscriptions can't be made, looked at and mended",
+        ([], _) => {
+            "write operations whose answer or webhook gets lost can't be looked for, and become unknown"
+        }
+        (_, _) => {
+            "webhook subscriptions can't be made, looked at and mended, and write operations can't be looked for"
+        }
+    };
+    let remedy = format!("Ask Catena's support for them: without, {without}.");
+    Check::warn(name, list(&later), &remedy)
 }
 
 /// Whether the hidden endpoint answers (contract 3.6).
@@ -165,6 +173,8 @@ const FOR_SUBSCRIPTIONS: [&str; 4] = [
     "webhook:update",
     "webhook:delete",
 ];
+/// Contract 5.4.
+const FOR_OPERATIONS: [&str; 1] = ["resource_operation:read"];
 /// Less than a check may take, so that the error is Catena's own.
 const PATIENCE: Duration = Duration::from_secs(8);
 const PUT: &str = "`kingpin setup --credentials FILE` puts the client id and secret that Catena's support issued into it: README, “Catena's \
@@ -183,14 +193,24 @@ mod tests {
 
     #[test]
     fn what_the_token_lacks_is_named() {
-        let all = [&NEEDED[..], &FOR_SUBSCRIPTIONS[..]].concat();
+        let all = [&NEEDED[..], &FOR_SUBSCRIPTIONS[..], &FOR_OPERATIONS[..]].concat();
         assert_eq!(said(&all).verdict, Verdict::Ok);
         let without = said(&all[1..]);
         assert_eq!(without.verdict, Verdict::Fail);
         assert_eq!(without.found, "the token doesn't allow invitation:create");
         let later = said(&NEEDED);
         assert_eq!(later.verdict, Verdict::Warn);
-        assert!(later.found.ends_with("webhook:update, webhook:delete"));
+        assert!(
+            later
+                .found
+                .ends_with("webhook:delete, resource_operation:read")
+        );
+        let unread = said(&[&NEEDED[..], &FOR_SUBSCRIPTIONS[..]].concat());
+        assert_eq!(unread.verdict, Verdict::Warn);
+        assert_eq!(
+            unread.found,
+            "the token doesn't allow resource_operation:read"
+        );
     }
 
     #[test]
