@@ -114,16 +114,6 @@ impl OperationCursor {
     pub fn fleet(&self) -> &str {
         &self.fleet
     }
-
-    /// The last one.
-    pub fn id(&self) -> &str {
-        &self.id
-    }
-
-    /// When it was first asked for.
-    pub fn submitted_at(&self) -> Timestamp {
-        Timestamp(self.submitted_at)
-    }
 }
 
 /// Whether a text may be one of our operations' ids.
