@@ -1,6 +1,6 @@
 //! The demonstration: `kingpin setup` sets the stack up, fleets are invited by the partner API and walk from there to flowing data,
 //! many with repeats and disorder, then one for each story in a browser, then one for each story of
-//! a requested integration. What became of everything is told.
+//! a requested integration, and at last messages are sent to drivers. What became of everything is told.
 
 mod bus;
 mod counts;
@@ -9,6 +9,7 @@ mod journeys;
 mod phone;
 mod requests;
 mod sweeps;
+mod writes;
 
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
@@ -97,6 +98,15 @@ pub(crate) async fn run(stack: &Stack, fleets: usize, keep: bool) -> Result<()> 
     let requests = requests::walk(stack, &partner, &Sweeps::new(stack), &run).await?;
     step("walk", start.elapsed());
     print!("\n{}", requests::timelines(&requests));
+
+    println!(
+        "\n{} messages to drivers, by a fleet that shares writing and one that doesn't: minutes are seconds\n",
+        writes::Story::ALL.len()
+    );
+    let start = Instant::now();
+    let written = writes::walk(stack, &partner, &Sweeps::new(stack), &run).await?;
+    step("send, and learn what became of them", start.elapsed());
+    print!("\n{}\n", writes::table(&written));
     let yours = match keep {
         true => Some(invite_one(&partner, &format!("{run}-yours"), "Your fleet").await?),
         false => None,
@@ -120,6 +130,7 @@ pub(crate) async fn run(stack: &Stack, fleets: usize, keep: bool) -> Result<()> 
     };
     wrong.extend(journeys::problems(&journeys));
     wrong.extend(requests::problems(&requests));
+    wrong.extend(writes::problems(&written));
     wrong.extend(counts.problems());
     if wrong.is_empty() {
         return Ok(());

@@ -129,6 +129,21 @@ impl Signed {
         self.deliver(request).await
     }
 
+    /// The same with more headers, which are signed, too.
+    pub async fn send_with(
+        &self,
+        method: Method,
+        path_and_query: &str,
+        headers: &[(&'static str, &str)],
+        body: Option<Value>,
+    ) -> Result<Answer> {
+        let mut request = self.unsigned(method, path_and_query, body)?;
+        for (name, value) in headers {
+            request.headers.insert(*name, value.parse()?);
+        }
+        self.deliver(self.sign(request)?).await
+    }
+
     /// A request without a signature.
     pub fn unsigned(
         &self,

@@ -29,11 +29,11 @@ pub(super) struct DomainEvent {
 }
 
 impl<'a> Subscriber<'a> {
-    /// Makes the queue, and a rule as a partner would write it.
-    pub(super) async fn start(stack: &'a Stack, fleets: &[&str]) -> Result<Self> {
+    /// Makes a queue of this name, and a rule of the same as a partner would write it.
+    pub(super) async fn start(stack: &'a Stack, name: &str, fleets: &[&str]) -> Result<Self> {
         let aws = &stack.aws;
         let bus = stack.deployment.output("EventBusName")?;
-        let made = aws.sqs("CreateQueue", json!({ "QueueName": "demo-subscriber" }));
+        let made = aws.sqs("CreateQueue", json!({ "QueueName": name }));
         let made = made.await?;
         let queue_url = made["QueueUrl"].as_str();
         let queue_url = queue_url.with_context(|| format!("no queue: {made}"))?;
@@ -41,10 +41,10 @@ impl<'a> Subscriber<'a> {
         let found = aws.sqs("GetQueueAttributes", ask).await?;
         let pattern = json!({ "source": ["kingpin"], "detail": { "fleet_ref": fleets } });
         let rule =
-            json!({ "Name": RULE, "EventBusName": bus, "EventPattern": pattern.to_string() });
+            json!({ "Name": name, "EventBusName": bus, "EventPattern": pattern.to_string() });
         aws.event_bridge("PutRule", rule).await?;
         let target = json!({ "Id": "queue", "Arn": found["Attributes"]["QueueArn"] });
-        let targets = json!({ "Rule": RULE, "EventBusName": bus, "Targets": [target] });
+        let targets = json!({ "Rule": name, "EventBusName": bus, "Targets": [target] });
         aws.event_bridge("PutTargets", targets).await?;
         Ok(Self {
             stack,
@@ -143,8 +143,6 @@ pub(super) fn moment(value: &Value) -> Result<OffsetDateTime> {
     let text = value.as_str().unwrap_or_default();
     OffsetDateTime::parse(text, &Rfc3339).with_context(|| format!("{value} is no time"))
 }
-
-const RULE: &str = "demo";
 
 #[cfg(test)]
 mod tests {

@@ -88,7 +88,7 @@ pub(super) async fn walk(
 ) -> Result<Vec<Timeline>> {
     let fleets = Story::ALL.map(|story| format!("{run}-request-{}", story as usize + 1));
     let fleet_refs: Vec<&str> = fleets.iter().map(String::as_str).collect();
-    let subscriber = Subscriber::start(stack, &fleet_refs).await?;
+    let subscriber = Subscriber::start(stack, "demo-requests", &fleet_refs).await?;
     let subscriber = &Mutex::new(subscriber);
     let [announced, date_passes, closed_tab] = fleets.each_ref();
     let walk = |story, fleet| Walk::through(stack, partner, sweeps, subscriber, story, fleet);
