@@ -27,7 +27,11 @@ fn fleet(n: usize) -> Fleet {
 }
 
 /// The message bodies that ingest makes of envelopes.
-async fn bodies(backend: &Backend, envelopes: &[Envelope], ago: Duration) -> Vec<String> {
+pub(crate) async fn bodies(
+    backend: &Backend,
+    envelopes: &[Envelope],
+    ago: Duration,
+) -> Vec<String> {
     let ingest = backend.function("webhook-ingest", &[]).await;
     for envelope in envelopes {
         let answer = ingest
@@ -41,7 +45,7 @@ async fn bodies(backend: &Backend, envelopes: &[Envelope], ago: Duration) -> Vec
     queued.iter().map(Value::to_string).collect()
 }
 
-fn batch<'a>(bodies: impl IntoIterator<Item = &'a str>) -> Value {
+pub(crate) fn batch<'a>(bodies: impl IntoIterator<Item = &'a str>) -> Value {
     batch_received(bodies, 1)
 }
 
@@ -61,7 +65,7 @@ fn batch_received<'a>(bodies: impl IntoIterator<Item = &'a str>, times: u32) -> 
     json!({ "Records": records })
 }
 
-async fn failed(function: &Function, batch: &Value) -> Vec<String> {
+pub(crate) async fn failed(function: &Function, batch: &Value) -> Vec<String> {
     failures(&function.invoke(batch).await.unwrap())
 }
 

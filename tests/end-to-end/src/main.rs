@@ -1,7 +1,7 @@
 //! Tests of the whole: the functions' real binaries, DynamoDB, SQS and Secrets Manager over their real protocols, the real
 //! `template.yaml`. Only Catena is simulated.
 //!
-//! `answers`, `keys`, `batches` and `returns` run one binary by hand, `links` three, `table` none, `cli` and `doctor` the operator's; `stack` and
+//! `answers`, `keys`, `batches`, `heard` and `returns` run one binary by hand, `links` three, `table` none, `cli` and `doctor` the operator's; `stack` and
 //! `partner` deploy everything, `bus` does both, and so does `journeys`, which looks at it in a browser. `catena` calls the simulator by the client of
 //! Catena's API, `openapi` the partner API by its document; `orders` and `translations` need nothing, `cost` the local DynamoDB.
 //! `set_aside` releases what was quarantined and moves dead letters back. `subscribing` sets a fresh stack up and sees to its subscriptions,
@@ -22,6 +22,7 @@ mod cut_off;
 mod doctor;
 mod drills;
 mod fates;
+mod heard;
 mod journeys;
 mod keys;
 mod kills;
