@@ -42,10 +42,10 @@ pub(crate) async fn run() -> Option<String> {
     let key = parameters.iter().find(|it| it["in"] == "header").unwrap();
     let key = key["example"].as_str().unwrap();
     let (status, sent) = submit(&partner, "FLEET-42", key, body.clone()).await;
-    let read = &document["paths"]["/operations/{operation_id}"]["get"];
+    let get = &document["paths"]["/operations/{operation_id}"]["get"];
     assert_eq!(
         (status, &sent["id"]),
-        (202, &read["parameters"][0]["example"])
+        (202, &get["parameters"][0]["example"])
     );
     let running = partner.running;
 

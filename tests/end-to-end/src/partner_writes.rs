@@ -291,7 +291,7 @@ async fn what_cannot_be_written_is_named_and_nothing_is_sent() {
         .simulator()
         .connection_becomes(
             connection.parse().unwrap(),
-            ConnectionStatus::Failed,
+            ConnectionStatus::Stale,
             Telling::Announced,
         )
         .unwrap();
