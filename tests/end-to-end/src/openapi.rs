@@ -7,6 +7,7 @@ use std::{
 };
 
 use local::{Options, aws, stack::root};
+use serde_json::json;
 
 use crate::{
     drills::scale,
@@ -32,16 +33,18 @@ pub(crate) async fn run() -> Option<String> {
         return None;
     }
     let running = Running::start(&[]).await;
-    // The fleet of the document's examples, and its write.
+    // The fleets of the document's examples, and the write.
     let partner = Partner::of(running);
-    connected(&partner, "FLEET-42").await;
+    let (status, _) = partner.put("FLEET-42", "", json!({})).await;
+    assert_eq!(status, 201);
+    connected(&partner, "FLEET-43").await;
     let document = partner_api::document();
     let write = &document["paths"]["/fleets/{fleet_ref}/operations"]["post"];
     let body = &write["requestBody"]["content"]["application/json"]["example"];
     let parameters = write["parameters"].as_array().unwrap();
     let key = parameters.iter().find(|it| it["in"] == "header").unwrap();
     let key = key["example"].as_str().unwrap();
-    let (status, sent) = submit(&partner, "FLEET-42", key, body.clone()).await;
+    let (status, sent) = submit(&partner, "FLEET-43", key, body.clone()).await;
     let get = &document["paths"]["/operations/{operation_id}"]["get"];
     assert_eq!(
         (status, &sent["id"]),

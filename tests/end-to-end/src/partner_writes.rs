@@ -308,7 +308,7 @@ async fn what_cannot_be_written_is_named_and_nothing_is_sent() {
     let (status, problem) = submit(&partner, "FLEET-1", "k", given).await;
     assert_eq!(status, 422, "{problem}");
     assert!(
-        problem["detail"].as_str().unwrap().contains("failed"),
+        problem["detail"].as_str().unwrap().contains("stale"),
         "{problem}"
     );
 
