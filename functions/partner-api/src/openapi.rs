@@ -104,12 +104,16 @@ fn described(operation: Operation, path: &str, schemas: &mut SchemaGenerator) ->
     }
     let mut parameters = told.parameters;
     if path.contains("{fleet_ref}") {
+        let fleet = match operation {
+            Operation::SubmitOperation => CONNECTED_FLEET,
+            _ => EXAMPLE_FLEET,
+        };
         parameters.insert(
             0,
             json!({
                 "name": "fleet_ref", "in": "path", "required": true,
                 "schema": { "type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$" },
-                "description": "The partner's own reference of the fleet. One that was invited without Kingpin may have another form; it is read all the same.", "example": EXAMPLE_FLEET,
+                "description": "The partner's own reference of the fleet. One that was invited without Kingpin may have another form; it is read all the same.", "example": fleet,
             }),
         );
     }
@@ -120,7 +124,7 @@ fn described(operation: Operation, path: &str, schemas: &mut SchemaGenerator) ->
                 "name": "operation_id", "in": "path", "required": true,
                 "schema": { "type": "string", "pattern": "^[0-9a-f]{32}$" },
                 "description": "The operation's `id`",
-                "example": operations::operation_id(EXAMPLE_FLEET, EXAMPLE_KEY),
+                "example": operations::operation_id(CONNECTED_FLEET, EXAMPLE_KEY),
             }),
         );
     }
@@ -480,6 +484,8 @@ const ABOUT: &str = "Invites fleets through Catena and answers whether they may 
                      signed with AWS Signature Version 4. Problems are RFC 9457 documents; their `type` stays. Enumerations \
                      of answers are open.";
 const EXAMPLE_FLEET: &str = "FLEET-42";
+/// One whose invitation can't be taken back any more.
+const CONNECTED_FLEET: &str = "FLEET-43";
 const EXAMPLE_KEY: &str = "9a0e7f64-order-4711";
 
 #[cfg(test)]

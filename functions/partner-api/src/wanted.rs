@@ -237,3 +237,228 @@ const TURN_MS: i64 = 60 * 1000;
 const SHORTEST_WAIT: i64 = 5;
 /// In seconds.
 const LONGEST_WAIT: i64 = 600;
+
+#[cfg(test)]
+mod tests {
+    use fleet::{At, ConnectionFact, ConnectionState, Fact, Observation};
+    use operations::{Asked, Refused};
+    use serde_json::json;
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp(1_777_881_600_000);
+
+    fn request(body: Value) -> OperationRequest {
+        serde_json::from_value(body).unwrap()
+    }
+
+    fn wanted(body: Value) -> Wanted {
+        Wanted::of(request(body)).unwrap()
+    }
+
+    fn message() -> Wanted {
+        wanted(json!({ "resource": "message", "operation": "create", "payload": {} }))
+    }
+
+    fn fleet() -> FleetRef {
+        FleetRef::parse("FLEET-42").unwrap()
+    }
+
+    fn record(connections: &[(&str, ConnectionState)]) -> Record {
+        let mut record = Record::default();
+        for (id, state) in connections {
+            let connection = (*id).to_owned();
+            let was = ConnectionFact::State(state.clone());
+            for (at, fact) in [
+                (
+                    1,
+                    Fact::Linked {
+                        connection: connection.clone(),
+                    },
+                ),
+                (2, Fact::Connection { connection, was }),
+            ] {
+                let at = At(Timestamp(at), 0);
+                record = record.fold(&Observation { at, fact });
+            }
+        }
+        record
+    }
+
+    fn fields(refusal: &Refusal) -> Vec<&str> {
+        let errors = refusal.problem.errors.iter();
+        errors.map(|it| it.field.as_str()).collect()
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_named() {
+        for (body, expected) in [
+            (
+                json!({ "resource": "dock", "operation": "create" }),
+                "resource",
+            ),
+            (
+                json!({ "resource": "message", "operation": "update", "resource_id": "1" }),
+                "operation",
+            ),
+            (
+                json!({ "resource": "vehicle", "operation": "update" }),
+                "resource_id",
+            ),
+            (
+                json!({ "resource": "vehicle", "operation": "create", "resource_id": "1" }),
+                "resource_id",
+            ),
+            (
+                json!({ "resource": "vehicle", "operation": "update", "resource_id": "a/b" }),
+                "resource_id",
+            ),
+            (
+                json!({ "resource": "vehicle", "operation": "create", "connection_id": "" }),
+                "connection_id",
+            ),
+        ] {
+            let mut body = body;
+            body["payload"] = json!({});
+            let refusal = Wanted::of(request(body.clone())).unwrap_err();
+            assert_eq!(fields(&refusal), [expected], "{body}");
+        }
+        let dock = request(json!({ "resource": "dock", "operation": "create", "payload": {} }));
+        let refusal = Wanted::of(dock).unwrap_err();
+        assert!(
+            refusal
+                .problem
+                .detail
+                .contains("message, group_message, vehicle")
+        );
+    }
+
+    #[test]
+    fn the_only_live_connection_can_be_left_out() {
+        use ConnectionState::{Active, Failed};
+        let one = record(&[("A", Failed), ("B", Active)]);
+        let named = |id: &str| {
+            let mut body = json!({ "resource": "message", "operation": "create", "payload": {} });
+            body["connection_id"] = json!(id);
+            wanted(body)
+        };
+        let detail = |wanted: Wanted, record: &Record| {
+            let refusal = wanted.connection(&fleet(), record).unwrap_err();
+            (refusal.problem.status, refusal.problem.detail)
+        };
+        assert_eq!(message().connection(&fleet(), &one).unwrap(), "B");
+        assert_eq!(named("b").connection(&fleet(), &one).unwrap(), "B");
+        let (status, why) = detail(named("A"), &one);
+        assert!(
+            status == 422 && why.contains("failed") && why.contains("live ones: B"),
+            "{why}"
+        );
+        let (status, why) = detail(named("C"), &one);
+        assert!(status == 422 && why.contains("live ones: B"), "{why}");
+
+        let two = record(&[("A", Active), ("B", Active)]);
+        let (status, why) = detail(message(), &two);
+        assert!(status == 422 && why.contains("live ones: A, B"), "{why}");
+        let none = record(&[("A", Failed)]);
+        let (status, why) = detail(message(), &none);
+        assert!(status == 409 && why.contains("A is failed"), "{why}");
+        assert_eq!(detail(message(), &Record::default()).0, 409);
+        assert_eq!(detail(named("A"), &none).0, 422);
+    }
+
+    #[test]
+    fn a_payload_names_no_other_connection_and_is_sent_with_its_own() {
+        let active = record(&[("A", ConnectionState::Active)]);
+        let with = |connection: Value| {
+            let payload = json!({ "connection_id": connection, "message_text": "Hello" });
+            wanted(json!({ "resource": "message", "operation": "create", "payload": payload }))
+        };
+        for good in [json!("A"), json!("a"), Value::Null] {
+            let wanted = with(good);
+            assert_eq!(wanted.connection(&fleet(), &active).unwrap(), "A");
+            let sent = json!({ "connection_id": "A", "message_text": "Hello" });
+            assert_eq!(Value::from(wanted.body("A")), sent);
+        }
+        for bad in [json!("B"), json!(7)] {
+            let refusal = with(bad).connection(&fleet(), &active).unwrap_err();
+            assert_eq!(fields(&refusal), ["payload.connection_id"]);
+        }
+    }
+
+    #[test]
+    fn a_scope_for_writing_is_needed_under_either_name() {
+        let allowed = |scopes: &[(&str, Level)]| {
+            let scopes = scopes.iter();
+            let scopes = scopes.map(|(name, level)| ((*name).to_owned(), level.clone()));
+            message().allowed_by(&fleet(), &scopes.collect())
+        };
+        let future = || Level::Unknown("write_only".to_owned());
+        assert!(allowed(&[("message", Level::ReadWrite)]).is_ok());
+        assert!(allowed(&[("messages", Level::ReadWrite)]).is_ok());
+        assert!(allowed(&[("message", Level::Read), ("messages", Level::ReadWrite)]).is_ok());
+        for (scopes, shares) in [
+            (vec![], "shares nothing of it"),
+            (vec![("vehicle", Level::ReadWrite)], "shares nothing of it"),
+            (vec![("message", Level::Read)], "shares read."),
+            (vec![("messages", Level::Read)], "shares read."),
+            (vec![("message", future())], "shares write_only."),
+        ] {
+            let refusal = allowed(&scopes).unwrap_err();
+            let detail = &refusal.problem.detail;
+            assert_eq!(refusal.problem.status, 403);
+            assert!(detail.contains("needs read_write on message"), "{detail}");
+            assert!(detail.contains(shares), "{scopes:?}: {detail}");
+        }
+    }
+
+    #[test]
+    fn an_equal_write_waits_for_what_nobody_knows_the_fate_of() {
+        let policy = Policy::default();
+        let turn = |ago: i64| Guard {
+            operation: "other".to_owned(),
+            since: NOW.plus(-ago),
+        };
+        let calling = |ago: i64| {
+            let asked = Asked {
+                fleet: fleet(),
+                key: "key".to_owned(),
+                by: "arn:aws:iam::1:user/x".to_owned(),
+                resource: "message".to_owned(),
+                kind: WriteKind::Create,
+                target: None,
+                connection: "A".to_owned(),
+                digest: String::new(),
+            };
+            Operation::new("other".to_owned(), asked, Map::new(), NOW.plus(-ago))
+        };
+        let waits =
+            |ago: i64, holder: Option<&Operation>| wait_for(&turn(ago), holder, &policy, NOW);
+        // Taken a moment ago by one that isn't written yet, or never was.
+        assert_eq!(waits(1_000, None), Some(60));
+        assert_eq!(waits(60_000, None), None);
+        // Under way; cut off; searched for.
+        assert_eq!(waits(1_000, Some(&calling(1_000))), Some(40));
+        assert_eq!(waits(90_000, Some(&calling(90_000))), Some(5));
+        let mut unclear = calling(5_000);
+        unclear.lose_answer("cut off", NOW);
+        assert_eq!(waits(5_000, Some(&unclear)), Some(11));
+
+        // Its fate is known.
+        let mut accepted = calling(5_000);
+        accepted.accept("C-1", None, operations::Heard::default(), NOW);
+        assert_eq!(waits(5_000, Some(&accepted)), None);
+        let refused = |ago: i64| {
+            let mut refused = calling(5_000);
+            refused.refuse(Refused {
+                at: NOW.plus(-ago),
+                why: "no".to_owned(),
+                by_catena: true,
+            });
+            refused
+        };
+        assert_eq!(waits(5_000, Some(&refused(4_000))), None);
+        // It took another turn after it was refused: it is about to be sent again, or its program ended.
+        assert_eq!(waits(1_000, Some(&refused(4_000))), Some(60));
+        assert_eq!(waits(70_000, Some(&refused(80_000))), None);
+    }
+}

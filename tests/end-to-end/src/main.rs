@@ -32,6 +32,7 @@ mod openapi;
 mod oracle;
 mod orders;
 mod partner;
+mod partner_writes;
 mod reconciling;
 mod returns;
 mod rotation;

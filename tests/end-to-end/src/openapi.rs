@@ -6,11 +6,15 @@ use std::{
     process::{Command, Stdio},
 };
 
-use axum::http::Method;
 use local::{Options, aws, stack::root};
 use serde_json::json;
 
-use crate::{drills::scale, stack::Running};
+use crate::{
+    drills::scale,
+    partner::Partner,
+    partner_writes::{connected, submit},
+    stack::Running,
+};
 
 /// What is checked of each answer. Not `unsupported_method`: API Gateway answers 404, not 405, to a method that no route has. Nor
 /// `positive_data_acceptance`: no schema says which cursors were given out, and which times lie ahead.
@@ -29,14 +33,24 @@ pub(crate) async fn run() -> Option<String> {
         return None;
     }
     let running = Running::start(&[]).await;
-    let partner = running.partner();
-    // The fleet of the document's examples.
-    let path = "/fleets/FLEET-42/invitation";
-    let invited = partner
-        .send(Method::PUT, path, Some(json!({})))
-        .await
-        .unwrap();
-    assert_eq!(invited.status, 201);
+    // The fleets of the document's examples, and the write.
+    let partner = Partner::of(running);
+    let (status, _) = partner.put("FLEET-42", "", json!({})).await;
+    assert_eq!(status, 201);
+    connected(&partner, "FLEET-43").await;
+    let document = partner_api::document();
+    let write = &document["paths"]["/fleets/{fleet_ref}/operations"]["post"];
+    let body = &write["requestBody"]["content"]["application/json"]["example"];
+    let parameters = write["parameters"].as_array().unwrap();
+    let key = parameters.iter().find(|it| it["in"] == "header").unwrap();
+    let key = key["example"].as_str().unwrap();
+    let (status, sent) = submit(&partner, "FLEET-43", key, body.clone()).await;
+    let get = &document["paths"]["/operations/{operation_id}"]["get"];
+    assert_eq!(
+        (status, &sent["id"]),
+        (202, &get["parameters"][0]["example"])
+    );
+    let running = partner.running;
 
     let folder = tempfile::tempdir().unwrap();
     let answers = folder.path().join("answers.json");

@@ -18,26 +18,30 @@ use local::{
 };
 use partner_api::Operation;
 use serde_json::{Value, json};
-use simulator::{ApiFault, ApiFaultKind};
+use simulator::{ApiFault, ApiFaultKind, Simulator};
 use time::OffsetDateTime;
 
 use crate::{
     backend::{Backend, status},
     catena::{invitations_at, silent},
+    partner_writes::{connected, cut_off_writes, message, submit},
     stack::{Running, assert_roles_allow_what_is_called_and_no_more},
 };
 
 const INVITATIONS: &str = "/v2/orgs/invitations";
 
 /// A stack whose partner is about to call.
-struct Partner {
-    running: Running,
-    api: Signed,
+pub(crate) struct Partner {
+    pub(crate) running: Running,
+    pub(crate) api: Signed,
 }
 
 impl Partner {
-    async fn start() -> Self {
-        let running = Running::start(&[]).await;
+    pub(crate) async fn start() -> Self {
+        Self::of(Running::start(&[]).await)
+    }
+
+    pub(crate) fn of(running: Running) -> Self {
         let api = running.partner();
         Self { running, api }
     }
@@ -47,12 +51,12 @@ impl Partner {
         told(&answer)
     }
 
-    async fn put(&self, fleet: &str, query: &str, body: Value) -> (u16, Value) {
+    pub(crate) async fn put(&self, fleet: &str, query: &str, body: Value) -> (u16, Value) {
         let path = format!("/fleets/{fleet}/invitation{query}");
         self.call(Method::PUT, &path, Some(body)).await
     }
 
-    async fn get(&self, path: &str) -> (u16, Value) {
+    pub(crate) async fn get(&self, path: &str) -> (u16, Value) {
         self.call(Method::GET, path, None).await
     }
 
@@ -65,8 +69,12 @@ impl Partner {
         self.running.stack.simulator.add_api_fault(fault);
     }
 
+    pub(crate) fn simulator(&self) -> &Simulator {
+        &self.running.stack.simulator
+    }
+
     /// What Catena was asked since the last time, tokens aside.
-    fn asked(&self) -> Vec<String> {
+    pub(crate) fn asked(&self) -> Vec<String> {
         let simulator = &self.running.stack.simulator;
         let calls = simulator.api_calls();
         simulator.clear_api_calls();
@@ -102,7 +110,7 @@ impl Partner {
     }
 }
 
-fn told(answer: &Answer) -> (u16, Value) {
+pub(crate) fn told(answer: &Answer) -> (u16, Value) {
     let body = match answer.body.is_empty() {
         true => Value::Null,
         false => answer.json().unwrap(),
@@ -181,7 +189,7 @@ fn invitation_kept(fleet: &str, items: &[Value]) -> Value {
     serde_json::from_str(item.unwrap()["invitation"]["S"].as_str().unwrap()).unwrap()
 }
 
-fn kind(problem: &Value) -> &str {
+pub(crate) fn kind(problem: &Value) -> &str {
     let kind = problem["type"].as_str().unwrap_or_default();
     kind.strip_prefix("urn:kingpin:problem:").unwrap_or(kind)
 }
@@ -1162,6 +1170,20 @@ async fn what_opens_a_fleet_rests_in_one_attribute_alone() {
         !settings.contains(simulator::CLIENT_SECRET),
         "in the functions' settings"
     );
+
+    // What is left of its work: lists of writes, and one whose answer is lost.
+    connected(&partner, "FLEET-WRITTEN").await;
+    cut_off_writes(&partner);
+    let (status, _) = submit(&partner, "FLEET-WRITTEN", "key", message("Hello")).await;
+    assert_eq!(status, 202);
+    for query in ["", "?fleet_ref=FLEET-WRITTEN"] {
+        let (status, page) = partner.get(&format!("/operations{query}")).await;
+        assert_eq!(
+            (status, &page["operations"][0]["status"]),
+            (200, &json!("unclear")),
+            "{page}"
+        );
+    }
 
     // All that the function does for its partner was done by now, so its role can be compared.
     let role = [("partner-api", "PartnerApiRole")];
