@@ -88,19 +88,19 @@ impl OperationCursor {
         })
     }
 
-    /// The fleet of the last one.
-    pub fn fleet(&self) -> &str {
-        &self.fleet
-    }
-
-    /// The last one.
+    /// Our id of the last one.
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// When it was first asked for.
+    /// When the last one was first asked for.
     pub fn submitted_at(&self) -> Timestamp {
         Timestamp(self.submitted_at)
+    }
+
+    /// The fleet of the last one.
+    pub fn fleet(&self) -> &str {
+        &self.fleet
     }
 }
 
