@@ -11,7 +11,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use store::{Parked, Quarantined};
 use tracing::warn;
-use translation::Translation;
+use translation::{OperationTold, Translation};
 
 use crate::Translate;
 
@@ -48,6 +48,16 @@ pub(crate) struct Work {
     pub(crate) digest: String,
     /// Set if it comes from where it was parked, or may have been left there.
     pub(crate) parked: Option<Parked>,
+}
+
+/// One record of an event that says something of a write operation.
+pub(crate) struct Heard {
+    /// The message that brought it, by its place in the batch.
+    pub(crate) owner: usize,
+    pub(crate) told: OperationTold,
+    pub(crate) source: Source,
+    /// Tells the record from others, the same in each delivery.
+    pub(crate) digest: String,
 }
 
 /// Where a work comes from: a record of a message, or the message as a whole if it isn't a delivery.
@@ -126,6 +136,8 @@ impl Source {
 #[derive(Default)]
 pub(crate) struct Contents {
     pub(crate) works: Vec<Work>,
+    /// What is said of write operations.
+    pub(crate) heard: Vec<Heard>,
     pub(crate) quarantined: Vec<Quarantined>,
     /// Some of it is about things that this version keeps no facts of.
     pub(crate) ignored: bool,
@@ -313,6 +325,18 @@ fn contents(
         };
         match &event.resource {
             Resource::Tsp(_) => drop(contents.looks.insert(Task::Requests)),
+            Resource::ResourceOperation(operation) => {
+                match translation::operation(operation, envelope.id_time()) {
+                    Some(told) => contents.heard.push(Heard {
+                        owner,
+                        told,
+                        source,
+                        digest,
+                    }),
+                    None => put_aside("an id is empty or longer than any of Catena's".to_owned()),
+                }
+                continue;
+            }
             // Announced by the guide, but nobody knows its name (contract 6.11): so it is a hint whatever it says.
             Resource::Unknown(_) if envelope.event_name.starts_with("integration_request") => {
                 contents.looks.insert(Task::Requests);

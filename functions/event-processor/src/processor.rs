@@ -1,24 +1,24 @@
 //! A batch of messages becomes writes.
 
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     time::Duration,
 };
 
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent};
 use catena::{Envelope, Event};
-use fleet::{FleetRef, Policy};
+use fleet::{FleetRef, Policy, Timestamp};
 use futures_util::{StreamExt, stream};
 use guard::{Panicked, guarded, guarded_async};
 use queue::{Delay, EventsQueue, Task, TaskMessage, TasksQueue};
 use startup::{Env, SettingError, describe};
-use store::{HistoryDays, KeyChange, Records, StoreError, Table, Taken};
+use store::{HistoryDays, KeyChange, Operations, Records, StoreError, Table, Taken, TakenIn};
 use time::OffsetDateTime;
 use tracing::{error, info, warn};
 use translation::{Translation, translate};
 
 use crate::{
-    batch::{self, Outcome, Progress, Received, Work},
+    batch::{self, Heard, Outcome, Progress, Received, Work},
     routing::{self, CONCURRENCY, Routed, Share},
 };
 
@@ -150,6 +150,7 @@ impl Processor {
         now: fn() -> OffsetDateTime,
     ) -> Result<(), StoreError> {
         let mut works = Vec::new();
+        let mut heard = Vec::new();
         let mut aside = Vec::new();
         let mut looks = BTreeSet::new();
         for &index in batch {
@@ -159,6 +160,7 @@ impl Processor {
                 Ok(Ok(contents)) => {
                     looks.extend(contents.looks);
                     works.extend(contents.works);
+                    heard.extend(contents.heard);
                     aside.extend(contents.quarantined.into_iter().map(|it| (index, it)));
                 }
                 Ok(Err(later)) => progress.retry(later.to_string()),
@@ -185,6 +187,7 @@ impl Processor {
             aside.push((work.owner, quarantined(work, (*reason).to_owned())));
         }
         aside.extend(self.write(&mut routed, progress, &mut tasks, now()).await?);
+        aside.extend(self.hear(heard, progress, &mut tasks, now).await?);
         self.nudge(&tasks).await;
         self.quarantine(aside, progress, now()).await;
         self.unpark(routed, progress).await;
@@ -256,6 +259,70 @@ impl Processor {
                     Ok(Taken::NoNews) => {}
                     Err(error) => aside.push((work.owner, quarantined(work, describe(&error)))),
                 }
+            }
+        }
+        Ok(aside)
+    }
+
+    /// Takes in what is said of write operations. Returns what can't be.
+    async fn hear(
+        &self,
+        heard: Vec<Heard>,
+        progress: &mut [Progress],
+        tasks: &mut Vec<TaskMessage>,
+        now: fn() -> OffsetDateTime,
+    ) -> Result<Vec<(usize, store::Quarantined)>, StoreError> {
+        if heard.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut told: BTreeMap<String, (Option<Timestamp>, operations::Heard)> = BTreeMap::new();
+        for Heard { told: one, .. } in &heard {
+            let (created_at, all) = told.entry(one.id.clone()).or_default();
+            *created_at = created_at.or(one.created_at);
+            *all = std::mem::take(all).fold(one.said.clone());
+        }
+        let to = Operations {
+            table: &self.table,
+            policy: &self.settings.policy,
+            history_days: self.settings.history_days,
+            now,
+        };
+        let taken = to.take_in(&told).await?;
+        for changed in taken.values() {
+            if let Ok(TakenIn::News(changed)) = changed {
+                let look = to.follow(changed).await.map(|fleet| TaskMessage {
+                    task: Task::fleet(&fleet),
+                    delay: Duration::ZERO,
+                });
+                tasks.extend(look);
+            }
+        }
+        let mut aside = Vec::new();
+        for Heard {
+            owner,
+            told,
+            source,
+            digest,
+        } in heard
+        {
+            let progress = &mut progress[owner];
+            match &taken[&told.id] {
+                Ok(TakenIn::News(changed)) => {
+                    progress.worsen(Outcome::Applied);
+                    progress.fleet = Some(changed.stored.operation.asked.fleet.clone());
+                }
+                Ok(TakenIn::NoNews) => {}
+                Ok(TakenIn::Foreign) => progress.worsen(Outcome::Ignored),
+                Err(error) if error.is_lasting() => {
+                    let quarantined = store::Quarantined {
+                        digest,
+                        reason: describe(error),
+                        event_name: Some(source.event_name().to_owned()),
+                        body: Some(source.body()),
+                    };
+                    aside.push((owner, quarantined));
+                }
+                Err(error) => progress.retry(describe(error)),
             }
         }
         Ok(aside)

@@ -2,7 +2,7 @@
 
 use api::FieldProblem;
 use fleet::FleetRef;
-use lambda_http::{Request, RequestExt, request::RequestContext};
+use lambda_http::{Request, RequestExt, http::HeaderValue, request::RequestContext};
 use serde::de::DeserializeOwned;
 
 use crate::{
@@ -73,6 +73,31 @@ impl<'a> Call<'a> {
         let parameters = self.request.path_parameters_ref();
         let text = parameters.and_then(|it| it.first(FLEET_REF));
         text.unwrap_or_default().to_owned()
+    }
+
+    /// The operation that the path names.
+    pub(crate) fn operation_id(&self) -> Option<&str> {
+        let parameters = self.request.path_parameters_ref()?;
+        parameters.first(OPERATION_ID).filter(|id| {
+            let digit = |it: u8| it.is_ascii_digit() || (b'a'..=b'f').contains(&it);
+            id.len() == 32 && id.bytes().all(digit)
+        })
+    }
+
+    /// The caller's key: the same key of a fleet is the same operation.
+    pub(crate) fn idempotency_key(&self) -> Result<&str, Refusal> {
+        let mut values = self.request.headers().get_all(IDEMPOTENCY_KEY).iter();
+        let key = values.next().map(HeaderValue::as_bytes).unwrap_or_default();
+        let key = std::str::from_utf8(key).ok().filter(|key| {
+            let visible = key.bytes().all(|it| it.is_ascii_graphic());
+            (1..=255).contains(&key.len()) && visible
+        });
+        key.filter(|_| values.next().is_none()).ok_or_else(|| {
+            Refusal::field(
+                IDEMPOTENCY_KEY,
+                "this header is required, once: write 1 to 255 visible ASCII characters, such as a UUID that is new for each write",
+            )
+        })
     }
 
     /// The body.
@@ -165,6 +190,8 @@ impl<'a> Call<'a> {
 }
 
 const FLEET_REF: &str = "fleet_ref";
+const OPERATION_ID: &str = "operation_id";
+const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
 /// What a reference that can be read should be: see [`FleetRef::parse`].
 pub(crate) const READABLE_REF: &str = "write 1 to 256 bytes without control characters";
 /// A hundred of the longest references fit.

@@ -8,8 +8,8 @@ use std::{
 
 use api::{
     Access, AccessBatch, AccessBatchRequest, Connection, FleetDetail, FleetLink, FleetPage,
-    FleetSummary, HistoryEntry, HistoryPage, InvitationRequest, Level, Moment, News, Outcome,
-    OverrideRequest, Passed, Problem,
+    FleetSummary, HistoryEntry, HistoryPage, InvitationRequest, Level, Moment, News, OperationPage,
+    Outcome, OverrideRequest, Passed, Problem,
 };
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use fleet::{FleetRef, Override, OverrideKind, Policy, Stage, Timestamp};
@@ -18,17 +18,24 @@ use lambda_http::{
     Body, Request, Response,
     http::{HeaderValue, StatusCode},
 };
+use operations::{Status, Write};
+use queue::TasksQueue;
 use serde::Serialize;
 use serde_json::{Value, json};
 use startup::describe;
-use store::{Decided, HistoryCursor, HistoryDays, Records, StoreError, StoredRecord, Table};
+use store::{
+    Decided, HistoryCursor, HistoryDays, OperationCursor, Records, StoreError, StoredRecord, Table,
+};
 use time::OffsetDateTime;
 use tracing::{error, info, warn};
 
 use crate::{
     call::{Call, READABLE_REF},
+    listing::Listed,
     operation::Operation,
     refusal::{Kind, Refusal},
+    submission::{Submitted, Submitter, Writes},
+    wanted::Wanted,
 };
 
 /// What the API is told.
@@ -82,6 +89,7 @@ impl FromStr for Permissions {
 pub struct PartnerApi {
     table: Table,
     inviter: Inviter,
+    writes: Writes,
     settings: Settings,
 }
 
@@ -102,10 +110,19 @@ impl Answer {
 
 impl PartnerApi {
     /// An API.
-    pub fn new(table: Table, inviter: Inviter, settings: Settings) -> Self {
+    pub fn new(table: Table, inviter: Inviter, tasks: TasksQueue, settings: Settings) -> Self {
+        let writes = Writes {
+            table: table.clone(),
+            catena: inviter.catena().clone(),
+            tasks,
+            policy: settings.policy.clone(),
+            history_days: settings.history_days,
+            now: settings.now,
+        };
         Self {
             table,
             inviter,
+            writes,
             settings,
         }
     }
@@ -115,11 +132,7 @@ impl PartnerApi {
         let answered = match Call::of(&request) {
             Ok(call) => {
                 let answered = tokio::time::timeout(DEADLINE, self.answer(&call)).await;
-                let answered = answered.unwrap_or_else(|_elapsed| {
-                    let detail =
-                        "The function's time was over before the answer was there. Try again.";
-                    Err(Refusal::new(Kind::OutOfTime, detail))
-                });
+                let answered = answered.unwrap_or_else(|_elapsed| Err(out_of_time(call.operation)));
                 log(&call, &answered);
                 answered
             }
@@ -158,6 +171,9 @@ impl PartnerApi {
             Operation::ListFleets => self.fleets(call).await,
             Operation::PutOverride => self.put_override(call).await,
             Operation::DeleteOverride => self.delete_override(call).await,
+            Operation::SubmitOperation => self.submit_operation(call).await,
+            Operation::ListOperations => self.list_operations(call).await,
+            Operation::GetOperation => self.operation(call).await,
         }
     }
 
@@ -435,6 +451,68 @@ impl PartnerApi {
         Ok(Answer::json(StatusCode::OK, &self.access_of(&stored)))
     }
 
+    async fn submit_operation(&self, call: &Call<'_>) -> Result<Answer, Refusal> {
+        call.only(&[])?;
+        let fleet = call.fleet()?;
+        let submitter = Submitter {
+            fleet: &fleet,
+            key: call.idempotency_key()?,
+            by: &call.caller,
+        };
+        let wanted = Wanted::of(call.body()?)?;
+        let Submitted { stored, sent } = self.writes.submit(submitter, &wanted).await?;
+        let status = match sent {
+            true => StatusCode::ACCEPTED,
+            false => StatusCode::OK,
+        };
+        Ok(Answer::json(status, &self.writes.told(&stored)))
+    }
+
+    async fn list_operations(&self, call: &Call<'_>) -> Result<Answer, Refusal> {
+        call.only(&[
+            "fleet_ref",
+            "status",
+            "resource",
+            "from",
+            "to",
+            "cursor",
+            "size",
+        ])?;
+        let resources = Write::resources();
+        let statuses = Status::ALL.map(Status::as_str).join(", ");
+        let moment = |name| {
+            let expected = "a time like 2026-05-04T08:00:00Z (RFC 3339)";
+            let moment = call.parameter_as(name, expected, Moment::parse)?;
+            Ok::<_, Refusal>(moment.map(|it| it.0))
+        };
+        let listed = Listed {
+            fleet: call.parameter_as("fleet_ref", "1 to 256 bytes", FleetRef::parse)?,
+            status: call.parameter_as("status", &format!("one of {statuses}"), Status::of)?,
+            resource: call.parameter_as("resource", &format!("one of {resources}"), writable)?,
+            from: moment("from")?,
+            to: moment("to")?,
+        };
+        let size = size(call)?;
+        let cursor = call.parameter_as("cursor", NEXT_CURSOR, |text| {
+            OperationCursor::parse(&decoded(text)?)
+        })?;
+        let (operations, next) = self.writes.list(&listed, cursor, size).await?;
+        let page = OperationPage {
+            as_of: Moment(self.now()),
+            operations,
+            next_cursor: next.map(|it| BASE64_URL_SAFE_NO_PAD.encode(it.text())),
+        };
+        Ok(Answer::json(StatusCode::OK, &page))
+    }
+
+    async fn operation(&self, call: &Call<'_>) -> Result<Answer, Refusal> {
+        call.only(&[])?;
+        let id = call.operation_id().ok_or_else(Refusal::unknown_operation)?;
+        let stored = self.table.operation(id).await?;
+        let stored = stored.ok_or_else(Refusal::unknown_operation)?;
+        Ok(Answer::json(StatusCode::OK, &self.writes.told(&stored)))
+    }
+
     fn now(&self) -> Timestamp {
         Moment::from((self.settings.now)()).0
     }
@@ -465,6 +543,12 @@ impl FleetsCursor {
 
 fn read_stage(text: &str) -> Option<Stage> {
     Stage::ALL.into_iter().find(|it| it.as_str() == text)
+}
+
+fn writable(text: &str) -> Option<String> {
+    let mut writes = Write::ALL.iter();
+    let known = writes.any(|it| it.resource == text);
+    known.then(|| text.to_owned())
 }
 
 fn decoded(text: &str) -> Option<String> {
@@ -531,8 +615,29 @@ fn response(status: StatusCode, body: Option<(&'static str, Value)>) -> Response
     response
 }
 
+fn out_of_time(operation: Operation) -> Refusal {
+    let detail = match operation {
+        Operation::SubmitOperation => {
+            "The function's time was over before it was known what became of the write, which may have been sent. The same key tells, and \
+             sends nothing again that may have got through."
+        }
+        _ => "The function's time was over before the answer was there. Try again.",
+    };
+    Refusal::new(Kind::OutOfTime, detail)
+}
+
+/// The write operation that a call is about.
+fn operation_of(call: &Call<'_>) -> Option<String> {
+    if call.operation == Operation::SubmitOperation {
+        let (fleet, key) = (call.fleet().ok()?, call.idempotency_key().ok()?);
+        return Some(operations::operation_id(fleet.as_str(), key));
+    }
+    call.operation_id().map(str::to_owned)
+}
+
 /// One line per call.
 fn log(call: &Call<'_>, answered: &Result<Answer, Refusal>) {
+    let written = operation_of(call);
     let operation = call.operation.id();
     let caller = &call.caller;
     let fleet = call.fleet().ok();
@@ -540,15 +645,15 @@ fn log(call: &Call<'_>, answered: &Result<Answer, Refusal>) {
     match answered {
         Ok(answer) => {
             let status = answer.status.as_u16();
-            info!(operation, caller, fleet.ref = fleet, status, "{operation}: {status}");
+            info!(operation, caller, fleet.ref = fleet, operation.id = written, status, "{operation}: {status}");
         }
         Err(Refusal { problem, cause }) => {
             let (status, kind) = (problem.status, &problem.kind);
             let cause = cause.as_deref();
             if status >= 500 && status != 503 {
-                error!(operation, caller, fleet.ref = fleet, status, problem = kind, cause, "{operation}: {kind}");
+                error!(operation, caller, fleet.ref = fleet, operation.id = written, status, problem = kind, cause, "{operation}: {kind}");
             } else {
-                warn!(operation, caller, fleet.ref = fleet, status, problem = kind, cause, "{operation}: {kind}");
+                warn!(operation, caller, fleet.ref = fleet, operation.id = written, status, problem = kind, cause, "{operation}: {kind}");
             }
         }
     }

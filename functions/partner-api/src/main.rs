@@ -3,6 +3,7 @@
 use invitations::Inviter;
 use lambda_http::{Error, run, service_fn};
 use partner_api::{PartnerApi, Permissions, Settings};
+use queue::TasksQueue;
 use startup::{Env, Patience};
 use store::{HistoryDays, Table};
 use time::OffsetDateTime;
@@ -16,6 +17,7 @@ async fn main() -> Result<(), Error> {
             "catena_client",
             "invitations",
             "partner_api",
+            "queue",
             "secrets",
             "store",
         ],
@@ -37,7 +39,11 @@ async fn main() -> Result<(), Error> {
     };
     let secrets = aws_sdk_secretsmanager::Client::new(&aws);
     let inviter = Inviter::start(&env, table.clone(), secrets)?;
-    let api = &PartnerApi::new(table, inviter, settings);
+    let tasks = TasksQueue::new(
+        aws_sdk_sqs::Client::new(&aws),
+        env.required("TASKS_QUEUE_URL")?,
+    );
+    let api = &PartnerApi::new(table, inviter, tasks, settings);
     run(service_fn(async move |request| {
         Ok::<_, Error>(api.handle(request).await)
     }))

@@ -1,5 +1,6 @@
 //! The OpenAPI document: made of the operations and of the types that they read and write.
 
+use operations::{Status, Write};
 use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
@@ -58,6 +59,7 @@ struct Told {
     description: &'static str,
     parameters: Vec<Value>,
     body: Option<Value>,
+    example: Option<Value>,
     answers: Vec<(u16, &'static str, Option<Value>)>,
     /// Statuses of problems, besides those that every operation may answer.
     problems: &'static [u16],
@@ -90,8 +92,9 @@ fn described(operation: Operation, path: &str, schemas: &mut SchemaGenerator) ->
             // API Gateway's own.
             content["application/json"] = json!({ "schema": gateways_own() });
         }
-        let mut answer = json!({ "description": meaning(*status), "content": content });
-        if *status == 503 {
+        let mut answer = json!({ "description": meaning(operation, *status), "content": content });
+        let waits = *status == 409 && operation == Operation::SubmitOperation;
+        if *status == 503 || waits {
             answer["headers"] = json!({ "Retry-After": {
                 "description": "Seconds after which trying again makes sense",
                 "schema": { "type": "integer", "minimum": 1 },
@@ -106,7 +109,18 @@ fn described(operation: Operation, path: &str, schemas: &mut SchemaGenerator) ->
             json!({
                 "name": "fleet_ref", "in": "path", "required": true,
                 "schema": { "type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$" },
-                "description": "The partner's own reference of the fleet. One that was invited without Kingpin may have another form; it is read all the same.", "example": "FLEET-42",
+                "description": "The partner's own reference of the fleet. One that was invited without Kingpin may have another form; it is read all the same.", "example": EXAMPLE_FLEET,
+            }),
+        );
+    }
+    if path.contains("{operation_id}") {
+        parameters.insert(
+            0,
+            json!({
+                "name": "operation_id", "in": "path", "required": true,
+                "schema": { "type": "string", "pattern": "^[0-9a-f]{32}$" },
+                "description": "The operation's `id`",
+                "example": operations::operation_id(EXAMPLE_FLEET, EXAMPLE_KEY),
             }),
         );
     }
@@ -118,8 +132,12 @@ fn described(operation: Operation, path: &str, schemas: &mut SchemaGenerator) ->
         "responses": responses,
     });
     if let Some(body) = told.body {
+        let mut content = json!({ "schema": body });
+        if let Some(example) = told.example {
+            content["example"] = example;
+        }
         described["requestBody"] = json!({
-            "required": true, "content": { "application/json": { "schema": body } },
+            "required": true, "content": { "application/json": content },
         });
     }
     described
@@ -153,6 +171,7 @@ fn told(operation: Operation, schemas: &mut SchemaGenerator) -> Told {
                 json!({ "type": "boolean", "default": false }),
             )],
             body: Some(reference::<api::InvitationRequest>(schemas)),
+            example: None,
             answers: vec![
                 (
                     201,
@@ -173,6 +192,7 @@ fn told(operation: Operation, schemas: &mut SchemaGenerator) -> Told {
                           declined stays declined.",
             parameters: vec![],
             body: None,
+            example: None,
             answers: vec![(204, "There is no invitation any more", None)],
             problems: &[409, 502],
         },
@@ -183,6 +203,7 @@ fn told(operation: Operation, schemas: &mut SchemaGenerator) -> Told {
                           again: of several answers the newest link works.",
             parameters: vec![],
             body: None,
+            example: None,
             answers: vec![(
                 201,
                 "The fleet's new link",
@@ -195,6 +216,7 @@ fn told(operation: Operation, schemas: &mut SchemaGenerator) -> Told {
             description: "All that is known about the fleet, by one strongly consistent read.",
             parameters: vec![],
             body: None,
+            example: None,
             answers: vec![(
                 200,
                 "The fleet",
@@ -207,6 +229,7 @@ fn told(operation: Operation, schemas: &mut SchemaGenerator) -> Told {
             description: "Computed for this moment by one strongly consistent read; Catena isn't asked.",
             parameters: vec![],
             body: None,
+            example: None,
             answers: vec![(
                 200,
                 "The fleet's access",
@@ -219,6 +242,7 @@ fn told(operation: Operation, schemas: &mut SchemaGenerator) -> Told {
             description: "As for one fleet, by one strongly consistent read for all.",
             parameters: vec![],
             body: Some(reference::<api::AccessBatchRequest>(schemas)),
+            example: None,
             answers: vec![(
                 200,
                 "Their access",
@@ -232,6 +256,7 @@ fn told(operation: Operation, schemas: &mut SchemaGenerator) -> Told {
                           stack's HistoryDays.",
             parameters: vec![cursor(), size()],
             body: None,
+            example: None,
             answers: vec![(200, "A page", Some(reference::<api::HistoryPage>(schemas)))],
             problems: &[],
         },
@@ -249,6 +274,7 @@ fn told(operation: Operation, schemas: &mut SchemaGenerator) -> Told {
                 size(),
             ],
             body: None,
+            example: None,
             answers: vec![(200, "A page", Some(reference::<api::FleetPage>(schemas)))],
             problems: &[],
         },
@@ -258,6 +284,7 @@ fn told(operation: Operation, schemas: &mut SchemaGenerator) -> Told {
                           grant and over everything else; a grant needs an end.",
             parameters: vec![],
             body: Some(reference::<api::OverrideRequest>(schemas)),
+            example: None,
             answers: vec![(
                 200,
                 "The fleet's access now",
@@ -274,6 +301,7 @@ fn told(operation: Operation, schemas: &mut SchemaGenerator) -> Told {
                 json!({ "type": "string", "enum": ["block", "grant"] }),
             )],
             body: None,
+            example: None,
             answers: vec![(
                 200,
                 "The fleet's access now",
@@ -281,7 +309,107 @@ fn told(operation: Operation, schemas: &mut SchemaGenerator) -> Told {
             )],
             problems: &[],
         },
+        Operation::SubmitOperation => Told {
+            summary: "Write by a fleet's provider",
+            description: "Sends a message, updates a vehicle and so on, asynchronously: Catena's answer comes first, the provider's \
+                          minutes later or never, as a domain event and by asking for the operation. A key is sent once: the same \
+                          key with the same body is answered with the operation as it stands, without a call, unless it was \
+                          `refused`, when Catena has nothing of it and it is sent again. While nobody knows whether Catena has an \
+                          operation (`submitting`, `unclear`), an equal write under another key waits.",
+            parameters: vec![json!({
+                "name": "Idempotency-Key", "in": "header", "required": true,
+                "description": "New for each write, and the same when it is repeated: a UUID, or the name of what it is for. It is a key \
+                                of the fleet's, and stands for its operation as long as that is kept: the stack's HistoryDays.",
+                "schema": { "type": "string", "pattern": "^[!-~]{1,255}$" },
+                "example": EXAMPLE_KEY,
+            })],
+            body: Some(reference::<api::OperationRequest>(schemas)),
+            example: Some(json!({
+                "resource": "message",
+                "operation": "create",
+                "payload": {
+                    "sender_id": "6f1c1a52-8a4c-4a3c-9f52-3f0d7c1b2a10",
+                    "recipient_id": "0b7d3c1e-52f1-4c0a-8a55-9d8f6e2b7c41",
+                    "message_text": "Dock 7 is free",
+                },
+            })),
+            answers: vec![
+                (
+                    202,
+                    "Sent, or sent again after it was refused: the operation, whose `status` tells whether Catena has it (`pending`) or \
+                     its answer was lost (`unclear`)",
+                    Some(reference::<api::Operation>(schemas)),
+                ),
+                (
+                    200,
+                    "The key was sent before: the operation as it stands",
+                    Some(reference::<api::Operation>(schemas)),
+                ),
+            ],
+            problems: &[400, 409, 502],
+        },
+        Operation::ListOperations => Told {
+            summary: "Writes, and what became of them",
+            description: "Of one fleet, those that were asked for last come first; of all, in no order. Found by an index that is a \
+                          moment behind, and read as they are now. A filter may leave a page empty though another follows.",
+            parameters: vec![
+                query(
+                    "fleet_ref",
+                    "Only of this fleet",
+                    json!({ "type": "string", "minLength": 1, "maxLength": 256 }),
+                ),
+                query(
+                    "status",
+                    "Only those that stand so",
+                    json!({ "type": "string", "enum": Status::ALL.map(Status::as_str) }),
+                ),
+                query(
+                    "resource",
+                    "Only writes of this",
+                    json!({ "type": "string", "enum": resources() }),
+                ),
+                query(
+                    "from",
+                    "Only what was first asked for then or later",
+                    json!({ "type": "string", "format": "date-time" }),
+                ),
+                query(
+                    "to",
+                    "Only what was first asked for before then",
+                    json!({ "type": "string", "format": "date-time" }),
+                ),
+                cursor(),
+                size(),
+            ],
+            body: None,
+            example: None,
+            answers: vec![(
+                200,
+                "A page",
+                Some(reference::<api::OperationPage>(schemas)),
+            )],
+            problems: &[],
+        },
+        Operation::GetOperation => Told {
+            summary: "A write, and what became of it",
+            description: "By one strongly consistent read; Catena isn't asked.",
+            parameters: vec![],
+            body: None,
+            example: None,
+            answers: vec![(
+                200,
+                "The operation",
+                Some(reference::<api::Operation>(schemas)),
+            )],
+            problems: &[],
+        },
     }
+}
+
+fn resources() -> Vec<&'static str> {
+    let mut names: Vec<&str> = Write::ALL.iter().map(|it| it.resource).collect();
+    names.dedup();
+    names
 }
 
 /// What API Gateway answers by itself.
@@ -301,7 +429,41 @@ fn reference<T: JsonSchema>(schemas: &mut SchemaGenerator) -> Value {
     schemas.subschema_for::<T>().to_value()
 }
 
-fn meaning(status: u16) -> &'static str {
+fn meaning(operation: Operation, status: u16) -> &'static str {
+    match (operation, status) {
+        (Operation::SubmitOperation, status) => meaning_for_a_write(status),
+        (Operation::GetOperation, 404) => "There is no such operation, or no such route",
+        (_, status) => usual_meaning(status),
+    }
+}
+
+fn meaning_for_a_write(status: u16) -> &'static str {
+    match status {
+        403 => {
+            "The request isn't signed, its signer may not do this, or the fleet doesn't share the resource for writing \
+             (`scope-missing`)"
+        }
+        409 => {
+            "Nothing was sent: the key was sent with another body (`key-reused`), an equal write isn't clear yet \
+             (`equal-write-unclear`), or the fleet has no live connection (`no-live-connection`)"
+        }
+        422 => {
+            "Nothing was written: a field, a parameter or the header isn't as it should be, or Catena refuses the write \
+             (`catena-refused`, after which the same key may be sent again)"
+        }
+        500 => "Something is broken: `detail` says whether the write may have been sent",
+        502 => {
+            "Catena refused the write in a way that isn't the caller's fault: nothing was written, and the same key may be sent again"
+        }
+        503 => {
+            "Not now. `detail` says whether the write may have been sent; the same key, after `Retry-After`, is sent again only if \
+             Catena has nothing of it"
+        }
+        status => usual_meaning(status),
+    }
+}
+
+fn usual_meaning(status: u16) -> &'static str {
     match status {
         400 => "The body is no JSON, or too large",
         403 => "The request isn't signed, or its signer may not do this",
@@ -317,6 +479,8 @@ fn meaning(status: u16) -> &'static str {
 const ABOUT: &str = "Invites fleets through Catena and answers whether they may in and what may be read of them. Every call is \
                      signed with AWS Signature Version 4. Problems are RFC 9457 documents; their `type` stays. Enumerations \
                      of answers are open.";
+const EXAMPLE_FLEET: &str = "FLEET-42";
+const EXAMPLE_KEY: &str = "9a0e7f64-order-4711";
 
 #[cfg(test)]
 mod tests {

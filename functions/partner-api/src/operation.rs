@@ -23,11 +23,17 @@ pub enum Operation {
     PutOverride,
     /// Lifts operators' decisions about a fleet.
     DeleteOverride,
+    /// Sends a write.
+    SubmitOperation,
+    /// Writes and what became of them.
+    ListOperations,
+    /// A write and what became of it.
+    GetOperation,
 }
 
 impl Operation {
     /// All of them, in the order of the document.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 13] = [
         Self::PutInvitation,
         Self::DeleteInvitation,
         Self::RotateLink,
@@ -38,6 +44,9 @@ impl Operation {
         Self::GetHistory,
         Self::PutOverride,
         Self::DeleteOverride,
+        Self::SubmitOperation,
+        Self::ListOperations,
+        Self::GetOperation,
     ];
 
     /// Method and path, as API Gateway calls the route.
@@ -53,6 +62,9 @@ impl Operation {
             Self::GetHistory => "GET /fleets/{fleet_ref}/history",
             Self::PutOverride => "PUT /fleets/{fleet_ref}/override",
             Self::DeleteOverride => "DELETE /fleets/{fleet_ref}/override",
+            Self::SubmitOperation => "POST /fleets/{fleet_ref}/operations",
+            Self::ListOperations => "GET /operations",
+            Self::GetOperation => "GET /operations/{operation_id}",
         }
     }
 
@@ -74,6 +86,9 @@ impl Operation {
             Self::GetHistory => "getHistory",
             Self::PutOverride => "putOverride",
             Self::DeleteOverride => "deleteOverride",
+            Self::SubmitOperation => "submitOperation",
+            Self::ListOperations => "listOperations",
+            Self::GetOperation => "getOperation",
         }
     }
 }

@@ -23,10 +23,15 @@ pub(crate) enum Kind {
     UnreadableBody,
     InvalidFields,
     UnknownFleet,
+    UnknownOperation,
     NeverInvited,
     NoLink,
     FleetDeclined,
     FleetAccepted,
+    ScopeMissing,
+    NoLiveConnection,
+    KeyReused,
+    EqualWriteUnclear,
     Busy,
     CatenaRefused,
     CatenaRefusesUs,
@@ -49,10 +54,27 @@ impl Kind {
                 "Some fields are not as they should be",
             ),
             Self::UnknownFleet => (404, "unknown-fleet", "The fleet was never heard of"),
+            Self::UnknownOperation => (404, "unknown-operation", "There is no such operation"),
             Self::NeverInvited => (404, "never-invited", "The fleet was never invited"),
             Self::NoLink => (404, "no-link", "The fleet has no link"),
             Self::FleetDeclined => (409, "fleet-declined", "The fleet declined"),
             Self::FleetAccepted => (409, "fleet-accepted", "The fleet accepted"),
+            Self::ScopeMissing => (
+                403,
+                "scope-missing",
+                "The fleet doesn't share this for writing",
+            ),
+            Self::NoLiveConnection => (
+                409,
+                "no-live-connection",
+                "The fleet has no live connection",
+            ),
+            Self::KeyReused => (409, "key-reused", "The key stands for something else"),
+            Self::EqualWriteUnclear => (
+                409,
+                "equal-write-unclear",
+                "An equal write is under way or unclear",
+            ),
             Self::Busy => (503, "busy", "Another call for the fleet is under way"),
             Self::CatenaRefused => (422, "catena-refused", "Catena refuses this"),
             Self::CatenaRefusesUs => (502, "catena-refuses-us", "Catena refuses our credentials"),
@@ -115,6 +137,37 @@ impl Refusal {
         )
     }
 
+    pub(crate) fn unknown_operation() -> Self {
+        Self::new(
+            Kind::UnknownOperation,
+            "There is no operation with this id: none was sent, or so long ago that it isn't kept any more.",
+        )
+    }
+
+    /// What the table didn't do, with what is true of a write all the same.
+    pub(crate) fn of_table(error: StoreError, truth: &str) -> Self {
+        let unavailable = matches!(error, StoreError::Unavailable { .. });
+        let mut refusal = Self::from(error);
+        let detail = &mut refusal.problem.detail;
+        *detail = match unavailable {
+            true => format!("The table could not be read or written. {truth}"),
+            false => format!("{detail} {truth}"),
+        };
+        refusal
+    }
+
+    /// What Catena didn't do.
+    pub(crate) fn from_catena(
+        kind: Kind,
+        detail: String,
+        errors: Vec<FieldProblem>,
+        error: &CatenaError,
+    ) -> Self {
+        let mut refusal = Self::new(kind, detail).because(error);
+        refusal.problem.errors = errors;
+        refusal
+    }
+
     pub(crate) fn status(&self) -> StatusCode {
         StatusCode::from_u16(self.problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
@@ -126,7 +179,7 @@ impl Refusal {
         }
     }
 
-    fn after(mut self, seconds: u64) -> Self {
+    pub(crate) fn after(mut self, seconds: u64) -> Self {
         self.problem.retry_after_seconds = Some(seconds.max(1));
         self
     }

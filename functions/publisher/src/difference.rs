@@ -3,23 +3,24 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use api::{Admission, Connection, Moment, Reason, Scopes, scopes};
+use api::{Admission, Connection, Moment, Operation, Reason, Scopes, scopes};
 use fleet::{Code, FleetRef, LinkFacts, Policy, RequestFacts, Stage, Standing, Timestamp};
+use operations::Status;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
-use store::StoredRecord;
+use store::{StoredOperation, StoredRecord};
 
 /// The form of the events. Fields and events may be added to it; nothing in it changes its meaning.
 pub(crate) const SCHEMA: u32 = 1;
 
-/// Something happened to a fleet. As JSON it is an event's `detail`.
+/// Something happened to a fleet, or to a write by its provider. As JSON it is an event's `detail`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct DomainEvent {
     schema: u32,
     /// The same whenever the event is told again: 128 bits in hexadecimal digits.
     pub(crate) id: String,
     fleet_ref: String,
-    /// Of the record, after the event. Orders a fleet's events.
+    /// Of the record, after the event: orders a fleet's events. Of a write operation its own, which orders that operation's.
     version: u64,
     occurred_at: Moment,
     #[serde(flatten)]
@@ -56,6 +57,11 @@ enum Told {
     },
     ConnectionRecovered {
         connection: Connection,
+    },
+    OperationEnded {
+        operation: Box<Operation>,
+        #[serde(skip)]
+        name: &'static str,
     },
 }
 
@@ -110,6 +116,7 @@ impl Told {
             Self::RequestConfirmed { .. } => "integration_request.confirmed",
             Self::ConnectionDegraded { .. } => "connection.degraded",
             Self::ConnectionRecovered { .. } => "connection.recovered",
+            Self::OperationEnded { name, .. } => name,
         }
     }
 
@@ -120,6 +127,7 @@ impl Told {
             Self::ConnectionDegraded { connection } | Self::ConnectionRecovered { connection } => {
                 &connection.id
             }
+            Self::OperationEnded { operation, .. } => &operation.id,
             Self::StageChanged { .. }
             | Self::AdmissionChanged { .. }
             | Self::DataScopesChanged { .. }
@@ -149,6 +157,28 @@ pub fn difference(
     told.extend(connection_changes(old, new));
     let event = |told| DomainEvent::new(&new.fleet, new.version, at, told);
     told.into_iter().map(event).collect()
+}
+
+/// The event between two versions of a write operation, of which the later one was written `at`: none unless it came to an end, or to
+/// another end than before.
+pub(crate) fn end_of_operation(
+    old: Option<&StoredOperation>,
+    new: &StoredOperation,
+    at: Timestamp,
+) -> Option<DomainEvent> {
+    let status = new.operation.status(at);
+    let name = match status {
+        Status::Success => "operation.succeeded",
+        Status::Failed => "operation.failed",
+        Status::Unknown => "operation.unknown",
+        Status::Submitting | Status::Unclear | Status::Pending | Status::Refused => return None,
+    };
+    let before = old.map(|old| old.operation.status(old.written_at));
+    (before != Some(status)).then(|| {
+        let operation = Box::new(Operation::new(&new.operation, new.version, at));
+        let told = Told::OperationEnded { operation, name };
+        DomainEvent::new(&new.operation.asked.fleet, new.version, at, told)
+    })
 }
 
 fn standing_changes(before: Option<&Standing>, after: &Standing, new: &StoredRecord) -> Vec<Told> {

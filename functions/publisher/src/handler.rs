@@ -8,14 +8,14 @@ use lambda_runtime::Error;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use startup::describe;
-use store::{RecordChange, StoreError, timestamp};
+use store::{OperationChange, RecordChange, StoreError, timestamp};
 use time::OffsetDateTime;
 use tracing::{error, info, warn};
 
 use crate::{
     bus::{Bus, Entry, LARGEST, MOST, Put},
     dead_letters::{DeadLetter, DeadLetters, Place},
-    difference::difference,
+    difference::{difference, end_of_operation},
 };
 
 /// Publishes what changes of records mean.
@@ -53,9 +53,16 @@ struct Unfinished {
     item_identifier: String,
 }
 
-/// A change of a record on its way.
+/// A change that may be told.
+enum Change<'a> {
+    Record(RecordChange<'a>),
+    Operation(OperationChange<'a>),
+}
+
+/// A change on its way.
 struct Work {
-    fleet: FleetRef,
+    /// Known of records, and of operations that can be read.
+    fleet: Option<FleetRef>,
     place: Place,
     /// When it was written.
     at: Option<Timestamp>,
@@ -81,7 +88,7 @@ impl Publisher {
         let mut works = Vec::new();
         let mut resume = None;
         for record in &batch.records {
-            let Some(change) = RecordChange::of(record) else {
+            let Some(change) = Change::of(record) else {
                 continue;
             };
             // Without it nothing could be reported: the whole batch comes again.
@@ -90,8 +97,14 @@ impl Publisher {
             match self.read(&change, sequence_number) {
                 Ok(work) => works.push(work),
                 Err(error) => {
-                    let (fleet, cause) = (change.fleet(), describe(&error));
-                    warn!(fleet.ref = %fleet, record.version = change.version(), cause, outcome = "retried", "fleet {fleet}: this program can't read its change");
+                    let ((pk, _), cause) = (change.keys(), describe(&error));
+                    warn!(
+                        item = pk,
+                        record.version = change.version(),
+                        cause,
+                        outcome = "retried",
+                        "{pk}: this program can't read its change"
+                    );
                     resume = Some(sequence_number.to_owned());
                     // What comes after it comes again with it.
                     break;
@@ -107,8 +120,15 @@ impl Publisher {
         }
         let left: Vec<&Work> = works.iter().filter(|work| !work.is_done()).collect();
         if let Some(first) = left.first() {
-            let (fleet, changes) = (&first.fleet, left.len());
-            warn!(fleet.ref = %fleet, record.version = first.place.version, changes, cause, outcome = "retried", "fleet {fleet}: this change and those after it come again");
+            let (item, changes) = (&first.place.pk, left.len());
+            warn!(
+                item,
+                record.version = first.place.version,
+                changes,
+                cause,
+                outcome = "retried",
+                "{item}: this change and those after it come again"
+            );
             resume = Some(first.place.sequence_number.clone());
         }
         let resume = resume.into_iter();
@@ -119,10 +139,10 @@ impl Publisher {
     }
 
     /// What a change means. The error is one that passes: a newer program wrote it.
-    fn read(&self, change: &RecordChange<'_>, sequence_number: &str) -> Result<Work, StoreError> {
+    fn read(&self, change: &Change<'_>, sequence_number: &str) -> Result<Work, StoreError> {
         let (pk, sk) = change.keys();
         let mut work = Work {
-            fleet: change.fleet().clone(),
+            fleet: change.fleet(),
             place: Place {
                 pk,
                 sk,
@@ -136,7 +156,8 @@ impl Publisher {
             owes_letter: false,
         };
         match guarded(|| self.entries(change)) {
-            Ok(Ok((at, entries))) => {
+            Ok(Ok((fleet, at, entries))) => {
+                work.fleet = Some(fleet);
                 work.at = Some(at);
                 work.names = entries.iter().map(Entry::name).collect();
                 let (fit, too_large) = entries
@@ -155,15 +176,29 @@ impl Publisher {
         Ok(work)
     }
 
-    fn entries(&self, change: &RecordChange<'_>) -> Result<(Timestamp, Vec<Entry>), StoreError> {
-        let (new, at) = change.after()?;
-        let old = change.before()?;
-        let events = difference(old.as_ref(), &new, at, &self.policy);
-        Ok((at, events.into_iter().map(Entry::new).collect()))
+    fn entries(
+        &self,
+        change: &Change<'_>,
+    ) -> Result<(FleetRef, Timestamp, Vec<Entry>), StoreError> {
+        match change {
+            Change::Record(change) => {
+                let (new, at) = change.after()?;
+                let old = change.before()?;
+                let events = difference(old.as_ref(), &new, at, &self.policy);
+                Ok((new.fleet, at, events.into_iter().map(Entry::new).collect()))
+            }
+            Change::Operation(change) => {
+                let new = change.after()?;
+                let old = change.before()?;
+                let event = end_of_operation(old.as_ref(), &new, new.written_at);
+                let entries = event.into_iter().map(Entry::new).collect();
+                Ok((new.operation.asked.fleet, new.written_at, entries))
+            }
+        }
     }
 
-    /// Returns when nothing is left to tell. Of each fleet one version is on its way at a time, so that the bus gets a fleet's events
-    /// in their order.
+    /// Returns when nothing is left to tell. Of each item one version is on its way at a time, so that the bus gets the
+    /// events of a fleet, or of an operation, in their order.
     async fn publish(&self, works: &mut [Work], cause: &mut String) {
         let mut failures = 0;
         let mut most = MOST;
@@ -222,20 +257,50 @@ impl Publisher {
     }
 
     fn log(&self, work: &Work) {
-        let (fleet, version) = (&work.fleet, work.place.version);
+        let (item, version) = (&work.place.pk, work.place.version);
+        let fleet = work.fleet.as_ref().map(FleetRef::as_str);
         if let Some(Lost { reason, cause }) = &work.lost {
             let place = &work.place.sequence_number;
-            error!(fleet.ref = %fleet, record.version = version, sequence.number = place, reason, cause, outcome = "dead-lettered", "fleet {fleet}: a change of its record can't be told");
+            error!(item, fleet.ref = fleet, record.version = version, sequence.number = place, reason, cause, outcome = "dead-lettered", "{item}: a change of it can't be told");
             return;
         }
         if work.names.is_empty() {
-            info!(fleet.ref = %fleet, record.version = version, outcome = "no-news", "fleet {fleet}: nothing to tell");
+            info!(item, fleet.ref = fleet, record.version = version, outcome = "no-news", "{item}: nothing to tell");
             return;
         }
         let events = work.names.join(" ");
         let now = timestamp((self.now)());
         let latency_ms = work.at.map(|at| now.0.saturating_sub(at.0));
-        info!(fleet.ref = %fleet, record.version = version, events, latency_ms, outcome = "published", "fleet {fleet}: {events}");
+        info!(item, fleet.ref = fleet, record.version = version, events, latency_ms, outcome = "published", "{item}: {events}");
+    }
+}
+
+impl<'a> Change<'a> {
+    /// `None` for what isn't told: see [`RecordChange::of`].
+    fn of(stream_record: &'a Value) -> Option<Self> {
+        let record = RecordChange::of(stream_record).map(Self::Record);
+        record.or_else(|| OperationChange::of(stream_record).map(Self::Operation))
+    }
+
+    fn keys(&self) -> (String, &'static str) {
+        match self {
+            Self::Record(change) => change.keys(),
+            Self::Operation(change) => change.keys(),
+        }
+    }
+
+    fn version(&self) -> Option<u64> {
+        match self {
+            Self::Record(change) => change.version(),
+            Self::Operation(change) => change.version(),
+        }
+    }
+
+    fn fleet(&self) -> Option<FleetRef> {
+        match self {
+            Self::Record(change) => Some(change.fleet().clone()),
+            Self::Operation(_) => None,
+        }
     }
 }
 
@@ -259,14 +324,14 @@ impl Work {
     }
 }
 
-/// What the bus is given next, by work and place in what is left of it: of each fleet the oldest version alone, and no more than one
+/// What the bus is given next, by work and place in what is left of it: of each item the oldest version alone, and no more than one
 /// request takes.
 fn choose(works: &[Work], most: usize) -> Vec<(usize, usize)> {
     let mut chosen = Vec::new();
-    let mut fleets = HashSet::new();
+    let mut items = HashSet::new();
     let mut size = 0;
     for (index, work) in works.iter().enumerate() {
-        if work.is_done() || !fleets.insert(&work.fleet) {
+        if work.is_done() || !items.insert(&work.place.pk) {
             continue;
         }
         for (place, entry) in work.left.iter().enumerate() {
@@ -336,7 +401,7 @@ mod tests {
 
     fn work(fleet: &str, version: u64) -> Work {
         let change = change(fleet, version, "{}");
-        let read = publisher().read(&RecordChange::of(&change).unwrap(), "1");
+        let read = publisher().read(&Change::of(&change).unwrap(), "1");
         read.unwrap()
     }
 
@@ -360,7 +425,7 @@ mod tests {
     #[test]
     fn what_can_never_be_told_is_owed_a_letter_without_its_content() {
         let told = change("A", 7, r#"{"name":"not a register"}"#);
-        let work = publisher().read(&RecordChange::of(&told).unwrap(), "42");
+        let work = publisher().read(&Change::of(&told).unwrap(), "42");
         let letter = json!(work.unwrap().letter().unwrap());
         let expected = json!({
             "reason": "damaged",
@@ -376,7 +441,7 @@ mod tests {
     fn what_a_newer_program_wrote_comes_again() {
         let mut told = change("A", 7, "{}");
         told["dynamodb"]["NewImage"]["schema"]["N"] = json!("99");
-        let read = publisher().read(&RecordChange::of(&told).unwrap(), "42");
+        let read = publisher().read(&Change::of(&told).unwrap(), "42");
         assert!(matches!(read, Err(StoreError::NewerSchema { .. })));
     }
 

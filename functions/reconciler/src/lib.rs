@@ -8,6 +8,7 @@
 mod ask;
 mod comparison;
 mod look;
+mod operations;
 mod parked;
 mod reconciler;
 mod subscriptions;

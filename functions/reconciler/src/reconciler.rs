@@ -14,7 +14,7 @@ use lambda_runtime::Error;
 use queue::{EventsQueue, LONGEST_TOLD, Message, NotQueued, Task, TasksQueue, Told};
 use serde_json::{Value, json};
 use startup::{Env, SettingError, describe};
-use store::{Key, StoreError, Table, timestamp};
+use store::{HistoryDays, Key, StoreError, Table, timestamp};
 use time::OffsetDateTime;
 use tracing::{error, warn};
 
@@ -25,16 +25,23 @@ use crate::ask::TIME_FOR_ALL;
 pub struct Settings {
     /// The partner's rules.
     pub policy: Policy,
+    /// How long write operations are kept.
+    pub history_days: HistoryDays,
     /// After this long a batch's unfinished tasks are left to the next sweep, before Lambda ends the function.
     pub deadline: Duration,
 }
 
 impl Settings {
-    /// Reads `POLICY` (a [`Policy`] as JSON) and `TASKS_DEADLINE_SECONDS` (50).
+    /// Reads `POLICY` (a [`Policy`] as JSON), `HISTORY_DAYS` (90) and `TASKS_DEADLINE_SECONDS` (50).
     pub fn read(env: &Env) -> Result<Self, SettingError> {
         let deadline = env.or("TASKS_DEADLINE_SECONDS", 50, "a number of seconds")?;
         Ok(Self {
             policy: env.json("POLICY", "a policy in JSON")?,
+            history_days: env.or(
+                "HISTORY_DAYS",
+                HistoryDays::default(),
+                HistoryDays::EXPECTED,
+            )?,
             deadline: Duration::from_secs(deadline),
         })
     }
@@ -159,6 +166,7 @@ impl Reconciler {
                     },
                     Task::Compare => self.compare(now, deadline).await,
                     Task::Requests => self.look_at_requests(now).await,
+                    Task::Operations => self.look_at_operations(now, deadline).await,
                     Task::Subscriptions => self.look_at_subscriptions(now, deadline).await,
                 }
                 .map_err(|error| (task, error))

@@ -30,7 +30,7 @@ pub struct Swept {
 
 impl Reconciler {
     /// Finds what is due, leases each, and queues a task for each. With nothing due it makes one request per shard of the index, and
-    /// one more.
+    /// two more.
     pub async fn sweep(&self, now: Clock) -> Result<Swept, Error> {
         let at = timestamp(now());
         let shared = self.table.shared().await?;
@@ -38,6 +38,7 @@ impl Reconciler {
         // Before the leases: nobody would come back for them if it failed after.
         let compare = self.comparison_is_due(&shared, at).await?;
         let subscriptions = self.subscriptions_are_due(&shared, at).await?;
+        let operations = self.operations_are_due(&shared, at).await?;
         let until = at.plus(
             self.settings
                 .policy
@@ -79,6 +80,7 @@ impl Reconciler {
             .collect();
         tasks.extend(compare.then_some(Task::Compare));
         tasks.extend(subscriptions.then_some(Task::Subscriptions));
+        tasks.extend(operations.then_some(Task::Operations));
         let messages = tasks.into_iter().map(|task| TaskMessage {
             task,
             delay: Duration::ZERO,

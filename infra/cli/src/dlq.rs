@@ -171,10 +171,10 @@ fn about(queue: Queue, body: &str) -> (Option<String>, Option<String>) {
             Err(_) => (None, None),
         },
         Queue::Tasks => match Task::read(body) {
+            Ok(Task::Operations) => (Some("operations".to_owned()), None),
             Ok(Task::Compare) => (Some("compare".to_owned()), None),
             Ok(Task::Requests) => (Some("requests".to_owned()), None),
             Ok(Task::Subscriptions) => (Some("subscriptions".to_owned()), None),
-            Ok(Task::Operations) => (Some("operations".to_owned()), None),
             Ok(Task::Parked(_)) => (Some("parked".to_owned()), None),
             Ok(Task::Fleet(fleet)) => (Some("fleet".to_owned()), Some(fleet)),
             Err(_) => (None, None),

@@ -55,7 +55,7 @@ READERS = {"redirect": {"pk", "sk", "schema", "version", "facts", "decisions", "
 WITHOUT_POLICY = {"webhook-ingest"}
 
 # What a stream of a table may hand to a function (a filter's pattern), and to which. Other items hold what opens invitations.
-STREAM_FILTERS = {"publisher": {"dynamodb": {"Keys": {"sk": {"S": ["RECORD"]}}}}}
+STREAM_FILTERS = {"publisher": {"dynamodb": {"Keys": {"sk": {"S": ["RECORD", "OPERATION"]}}}}}
 # A stream forgets its records after so long (AWS).
 STREAM_SECONDS = 24 * 60 * 60
 
@@ -124,7 +124,7 @@ def streams_are_read_to_the_end(resources: Resources) -> Iterator[Finding]:
             yield Finding(
                 mapping,
                 "FilterCriteria",
-                f"must hand {package} records alone, as {Path(__file__).name} spells it out: other items hold what opens invitations",
+                f"must hand {package} records and operations alone, as {Path(__file__).name} spells it out: other items hold what opens invitations",
             )
         if properties.get("StartingPosition") != "TRIM_HORIZON":
             yield Finding(mapping, "StartingPosition", "must be TRIM_HORIZON, or changes from before the mapping are never told")

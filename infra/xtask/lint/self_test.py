@@ -47,7 +47,7 @@ READS_PAGES = """              - Sid: ReadWhatPagesShow
 
 STREAM_FILTER = """      FilterCriteria:
         Filters:
-          - Pattern: '{"dynamodb":{"Keys":{"sk":{"S":["RECORD"]}}}}'
+          - Pattern: '{"dynamodb":{"Keys":{"sk":{"S":["RECORD","OPERATION"]}}}}'
 """
 STREAM_ANSWER = "      FunctionResponseTypes: [ReportBatchItemFailures]\n      BisectBatch"
 
@@ -69,9 +69,9 @@ MISTAKES = [
     Mistake("visibility below the time-out", "cfn-lint", "VisibilityTimeout: 180", "VisibilityTimeout: 29", "timeout (29) is less than"),
     Mistake("visibility below 6 times the time-out", "rules", "VisibilityTimeout: 180", "VisibilityTimeout: 179", "EventsQueue.VisibilityTimeout: 179 s is less than 6 times"),
     Mistake("no partial failures", "rules", "      FunctionResponseTypes: [ReportBatchItemFailures]\n", "", "EventProcessorMapping.FunctionResponseTypes"),
-    Mistake("stream without a filter", "rules", STREAM_FILTER, "", "PublisherMapping.FilterCriteria: must hand publisher records alone"),
-    Mistake("filter that lets invitations through", "rules", '{"S":["RECORD"]}', '{"S":["RECORD","INVITATION"]}', "PublisherMapping.FilterCriteria: must hand publisher records alone"),
-    Mistake("one filter too many", "rules", STREAM_FILTER, STREAM_FILTER + """          - Pattern: '{"eventName":["INSERT"]}'\n""", "PublisherMapping.FilterCriteria: must hand publisher records alone"),
+    Mistake("stream without a filter", "rules", STREAM_FILTER, "", "PublisherMapping.FilterCriteria: must hand publisher records and operations alone"),
+    Mistake("filter that lets invitations through", "rules", '{"S":["RECORD","OPERATION"]}', '{"S":["RECORD","OPERATION","INVITATION"]}', "PublisherMapping.FilterCriteria: must hand publisher records and operations alone"),
+    Mistake("one filter too many", "rules", STREAM_FILTER, STREAM_FILTER + """          - Pattern: '{"eventName":["INSERT"]}'\n""", "PublisherMapping.FilterCriteria: must hand publisher records and operations alone"),
     Mistake("stream without partial failures", "rules", STREAM_ANSWER, "      BisectBatch", "PublisherMapping.FunctionResponseTypes"),
     Mistake("stream read from now on", "rules", "StartingPosition: TRIM_HORIZON", "StartingPosition: LATEST", "PublisherMapping.StartingPosition"),
     Mistake("stream whose retries end", "rules", "MaximumRetryAttempts: -1", "MaximumRetryAttempts: 10", "PublisherMapping.MaximumRetryAttempts"),

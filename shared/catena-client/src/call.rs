@@ -1,5 +1,7 @@
 //! One call: what to send, and how its answer is read.
 
+use std::time::Duration;
+
 use catena::scrub_record;
 use fetch::http::{Method, StatusCode};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -22,6 +24,8 @@ pub(crate) struct Call {
     /// May be sent again when an earlier attempt may have got through. Most are: creating an invitation is idempotent by
     /// `fleet_ref` (contract 2), and the others say what shall be.
     pub(crate) idempotent: bool,
+    /// How long one attempt may take, if not as long as the client's usually do.
+    pub(crate) attempt: Option<Duration>,
     /// What is the largest answer, in bytes.
     pub(crate) largest: usize,
 }
@@ -46,6 +50,7 @@ impl Call {
             body: None,
             authorised: true,
             idempotent: true,
+            attempt: None,
             largest: LARGEST_RESOURCE,
         }
     }
@@ -70,6 +75,14 @@ impl Call {
     pub(crate) fn once(self) -> Self {
         Self {
             idempotent: false,
+            ..self
+        }
+    }
+
+    /// One attempt may take so long.
+    pub(crate) fn lasting(self, attempt: Duration) -> Self {
+        Self {
+            attempt: Some(attempt),
             ..self
         }
     }

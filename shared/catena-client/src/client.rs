@@ -226,9 +226,10 @@ impl Calls<'_> {
             None
         };
         let request = self.inner.request(call, token.as_deref());
+        let usual = call.attempt.unwrap_or(self.inner.patience.attempt);
         let limits = Limits {
             connect: self.inner.patience.connect,
-            total: self.inner.patience.attempt.min(self.left()),
+            total: usual.min(self.left()),
             largest: call.largest,
         };
         if limits.total.is_zero() {

@@ -1,5 +1,7 @@
 //! Writes (contract 5.3) and what became of them (contract 5.4). Provisional at Catena: field names may change.
 
+use std::time::Duration;
+
 use catena::{Instant, ResourceOperation};
 use fetch::http::Method;
 use serde_json::{Map, Value};
@@ -37,7 +39,8 @@ impl<'a> Calls<'a> {
             Some(id) => Call::new("update by a provider", Method::PATCH, below(path, id)?),
             None => Call::new("write by a provider", Method::POST, path.to_owned()),
         };
-        let reply = self.send(&call.with_body(body).once()).await?;
+        let call = call.with_body(body).once().lasting(LONGEST_WRITE);
+        let reply = self.send(&call).await?;
         reply.one(scrubbed)
     }
 
@@ -74,5 +77,7 @@ impl<'a> Calls<'a> {
     }
 }
 
+/// One that is cut off isn't repeated but searched for, and may end unknown: so it has more time than other calls.
+const LONGEST_WRITE: Duration = Duration::from_secs(10);
 const CONNECTIONS: &str = "/v2/integrations/connections";
 const OPERATIONS: &str = "/v2/integrations/connections/resource-operations";

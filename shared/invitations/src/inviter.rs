@@ -140,6 +140,11 @@ impl Inviter {
         }
     }
 
+    /// Catena's API, with the token and the pauses that inviting shares.
+    pub fn catena(&self) -> &Client {
+        &self.catena
+    }
+
     /// Sees to it that a fleet is invited with what is asked for. A fleet that declined is asked again only with `reopen`; so is
     /// one whose agreement or connections are over, which otherwise keeps the link that it has.
     pub async fn invite(

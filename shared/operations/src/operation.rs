@@ -176,8 +176,20 @@ impl Status {
 pub enum Looked {
     /// Catena answered, and tells nothing new; of a search: it lists none that can only be this one.
     Answered,
+    /// Catena refuses to tell, and will again.
+    Refused(String),
     /// Catena didn't answer.
     Failed(String),
+}
+
+impl Looked {
+    fn words(&self, answered: &str) -> String {
+        match self {
+            Self::Answered => answered.to_owned(),
+            Self::Refused(why) => format!("Catena refuses to tell: {why}"),
+            Self::Failed(why) => format!("Catena couldn't be asked: {why}"),
+        }
+    }
 }
 
 impl Operation {
@@ -271,6 +283,9 @@ impl Operation {
     /// Notes a look that brought no news. What will never be found out is unknown from then on.
     pub fn note(&mut self, looked: &Looked, policy: &Policy, now: Timestamp) {
         self.settle(now);
+        if self.heard.outcome().is_some() {
+            return;
+        }
         let over = now >= self.deadline(policy);
         match &mut self.course {
             Course::Unclear {
@@ -279,32 +294,21 @@ impl Operation {
                 why,
                 ..
             } => {
-                let answered = *looked == Looked::Answered;
+                let answered = !matches!(looked, Looked::Failed(_));
                 let searched_enough = now >= until.plus(policy.wait(SEARCHED_MS));
                 if (answered && searched_enough) || over {
-                    let why = match looked {
-                        Looked::Answered => {
-                            format!("{why}; Catena lists none that can only be this one")
-                        }
-                        Looked::Failed(failure) => {
-                            format!("{why}; Catena couldn't be asked: {failure}")
-                        }
-                    };
+                    let why = format!(
+                        "{why}; {}",
+                        looked.words("Catena lists none that can only be this one")
+                    );
                     self.lose(why, now);
                 } else {
                     *searched_at = Some(now);
                 }
             }
-            Course::Accepted { .. } if over && self.heard.outcome().is_none() => {
-                let why = match looked {
-                    Looked::Answered => "Catena told no end of it in time".to_owned(),
-                    Looked::Failed(failure) => {
-                        format!(
-                            "Catena told no end of it in time, and couldn't be asked: {failure}"
-                        )
-                    }
-                };
-                self.lose(why, now);
+            Course::Accepted { .. } if over => {
+                let why = looked.words("Catena still tells no end of it");
+                self.lose(format!("no end of it was told in time; {why}"), now);
             }
             Course::Accepted { looked_at, .. } => *looked_at = Some(now),
             Course::Calling { .. } | Course::Refused(_) | Course::Lost { .. } => {}
@@ -412,11 +416,11 @@ impl Course {
 fn next_look(from: Timestamp, last: Option<Timestamp>, ages: &[i64], policy: &Policy) -> Timestamp {
     let looked = last.map_or(-1, |last| last.0.saturating_sub(from.0));
     let mut usual = ages.iter().map(|age| policy.wait(*age));
-    if let Some(age) = usual.find(|age| *age > looked) {
+    if let Some(age) = usual.clone().find(|age| *age > looked) {
         return from.plus(age);
     }
     let hour = policy.wait(HOUR_MS).max(1);
-    let first = ages.last().map_or(0, |age| policy.wait(*age));
+    let first = usual.next_back().unwrap_or_default();
     let hours = (looked - first) / hour + 1;
     from.plus(first.saturating_add(hours.saturating_mul(hour)))
 }
@@ -436,5 +440,5 @@ const SEARCHES_MS: [i64; 5] = [
     30 * MINUTE_MS,
 ];
 /// A search that is answered at this age and finds nothing is the last. How far Catena's lists lag is unknown.
-const SEARCHED_MS: i64 = 10 * MINUTE_MS;
+pub(crate) const SEARCHED_MS: i64 = 10 * MINUTE_MS;
 const DIED: &str = "the program that called ended before it knew the answer";

@@ -14,7 +14,7 @@ pub enum Question<'a> {
     },
     /// All that were made in a time, of some fleets: the list, page by page.
     Many {
-        /// Our references, at most [`MOST_FLEETS`].
+        /// Our references, at most 100 (contract 2).
         fleets: Vec<&'a str>,
         /// From when on.
         from: Timestamp,

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use crate::{
     Kind, Operation,
     digest::{CONNECTION, is_added},
-    operation::Course,
+    operation::{Course, SEARCHED_MS},
 };
 
 /// One of the operations that Catena lists, as far as a search needs it.
@@ -71,7 +71,8 @@ impl Search {
             target: operation.asked.target.clone(),
             payload: operation.payload.clone()?,
             from: since.plus(-margin_ms),
-            to: until.plus(margin_ms),
+            // A request may have been held up on its way.
+            to: until.plus(SEARCHED_MS + margin_ms),
         })
     }
 

@@ -11,6 +11,7 @@ use fleet::{FleetRef, Policy, Timestamp};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use operations::{Heard, Operation, Status};
 use serde_json::Value;
+use tracing::{error, info, warn};
 
 use crate::{
     COMMIT_ATTEMPTS, Commit, HistoryDays, StoreError, StoredRecord, Table,
@@ -29,8 +30,19 @@ pub struct StoredOperation {
     pub operation: Operation,
     /// Raised by one with each write; 0 if it isn't written yet.
     pub version: u64,
-    /// When this version was written.
-    pub written_at: Option<Timestamp>,
+    /// When this version was written, by its writer's clock; the beginning of time if it isn't yet.
+    pub written_at: Timestamp,
+}
+
+impl StoredOperation {
+    /// One that isn't written yet.
+    pub fn new(operation: Operation) -> Self {
+        Self {
+            operation,
+            version: 0,
+            written_at: Timestamp(0),
+        }
+    }
 }
 
 /// What is kept under Catena's id of an operation.
@@ -249,6 +261,28 @@ impl Operations<'_> {
             .await)
     }
 
+    /// Writes down what a change means to people, and makes the fleet due for a look at its connections if their credentials are to blame:
+    /// then it is told, so that the look needn't wait for the next sweep.
+    pub async fn follow(self, changed: &OperationChanged) -> Option<FleetRef> {
+        changed.log();
+        if !changed.unauthorised {
+            return None;
+        }
+        let fleet = &changed.stored.operation.asked.fleet;
+        match self
+            .table
+            .recheck(fleet, due::timestamp((self.now)()))
+            .await
+        {
+            Ok(known) => known.then(|| fleet.clone()),
+            Err(error) => {
+                let cause = error.to_string();
+                warn!(fleet.ref = %fleet, cause, "fleet {fleet}: it isn't looked at because of its connection's credentials");
+                None
+            }
+        }
+    }
+
     async fn take_in_one(
         self,
         catena_id: &str,
@@ -295,6 +329,30 @@ impl Operations<'_> {
             operation: "take in what was said of an operation",
             source: "conflicts in a row".into(),
         })
+    }
+}
+
+impl OperationChanged {
+    /// One line, in the log of whoever brought the news.
+    fn log(&self) {
+        let Operation {
+            id,
+            asked,
+            catena_id,
+            heard,
+            ..
+        } = &self.stored.operation;
+        let (fleet, resource, catena_id) = (&asked.fleet, &asked.resource, catena_id.as_deref());
+        let (before, after) = (self.before.as_str(), self.after.as_str());
+        let error_type = heard.error_type();
+        if self.contradicted {
+            warn!(fleet.ref = %fleet, operation.id = id, catena.operation = catena_id, before, after, outcome = "operation-contradicted", "fleet {fleet}: Catena told two ends of a write of {resource}; the newer one counts, which is {after}");
+        } else if self.after == Status::Unknown && self.before != self.after {
+            let why = self.stored.operation.why();
+            error!(fleet.ref = %fleet, operation.id = id, catena.operation = catena_id, before, why, outcome = "operation-unknown", "fleet {fleet}: nobody can tell whether a write of {resource} was done");
+        } else if self.before != self.after {
+            info!(fleet.ref = %fleet, operation.id = id, catena.operation = catena_id, before, error_type, outcome = "operation-changed", "fleet {fleet}: a write of {resource} is {after}");
+        }
     }
 }
 
@@ -449,7 +507,7 @@ impl Table {
         Ok(written.map(|_| StoredOperation {
             operation: operation.clone(),
             version: stored.version + 1,
-            written_at: Some(now),
+            written_at: now,
         }))
     }
 
@@ -765,7 +823,7 @@ fn read(item: &Item) -> Result<StoredOperation, StoreError> {
     Ok(StoredOperation {
         operation,
         version: number(item, "version")?,
-        written_at: Some(Timestamp(number(item, "written_at")?)),
+        written_at: Timestamp(number(item, "written_at")?),
     })
 }
 

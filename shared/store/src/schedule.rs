@@ -22,6 +22,8 @@ pub struct Shared {
     pub comparison: Option<String>,
     /// Somebody compares, and has until then.
     pub comparison_leased_until: Option<Timestamp>,
+    /// Somebody looks at write operations, and has until then.
+    pub operations_leased_until: Option<Timestamp>,
     /// When webhook subscriptions are looked at next.
     pub subscriptions_at: Option<Timestamp>,
 }
@@ -217,6 +219,44 @@ impl Table {
         Ok(matches!(written, Commit::Written(_)))
     }
 
+    /// Takes the looks at write operations until a moment, if nobody has them.
+    pub async fn lease_operations(
+        &self,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let answer = self
+            .client
+            .update_item()
+            .table_name(&self.name)
+            .set_key(Some(key(RECONCILER, STATE)))
+            .update_expression("SET operations_until = :until")
+            .condition_expression(
+                "attribute_not_exists(operations_until) OR operations_until <= :now",
+            )
+            .expression_attribute_values(":until", milliseconds(until))
+            .expression_attribute_values(":now", milliseconds(now))
+            .send()
+            .await;
+        let leased = on_condition("take the looks at operations", answer)?;
+        Ok(matches!(leased, Commit::Written(_)))
+    }
+
+    /// Gives the looks at write operations back that were taken until that moment.
+    pub async fn end_operations(&self, until: Timestamp) -> Result<(), StoreError> {
+        let answer = self
+            .client
+            .update_item()
+            .table_name(&self.name)
+            .set_key(Some(key(RECONCILER, STATE)))
+            .update_expression("REMOVE operations_until")
+            .condition_expression("operations_until = :until")
+            .expression_attribute_values(":until", milliseconds(until))
+            .send()
+            .await;
+        on_condition("give the looks at operations back", answer).map(|_| ())
+    }
+
     /// Makes a fleet due now, for a look at all that Catena holds of it. `false` if there is no such fleet.
     pub async fn recheck(&self, fleet: &FleetRef, now: Timestamp) -> Result<bool, StoreError> {
         for _ in 0..crate::COMMIT_ATTEMPTS {
@@ -254,6 +294,7 @@ fn read(item: &Item) -> Result<Shared, StoreError> {
             None => None,
         },
         comparison_leased_until: time("leased_until")?,
+        operations_leased_until: time("operations_until")?,
         subscriptions_at: time("subscriptions_at")?,
     })
 }

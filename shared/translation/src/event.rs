@@ -36,7 +36,8 @@ pub fn translate(event: &Event, envelope: &Envelope, index: usize) -> Translatio
                 ..Translation::default()
             }
         }
-        // One failed attempt changes nothing, operations have no record yet, and the rest concerns no fleet.
+        // One failed attempt changes nothing, an operation has an item of its own (`crate::operation`), and the rest concerns no
+        // fleet.
         Resource::Execution(_)
         | Resource::ResourceOperation(_)
         | Resource::Message(_)

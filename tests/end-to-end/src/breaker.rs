@@ -395,10 +395,8 @@ async fn catena_that_refuses_or_is_down_costs_a_look_and_nothing_else() {
     ];
     for (kind, outcome, level) in cases {
         let fault = ApiFault {
-            method: None,
             path: Some("/v2/notifications".to_owned()),
-            times: None,
-            kind,
+            ..ApiFault::new(kind).until_cleared()
         };
         simulator.add_api_fault(fault);
         let already = told(&watched, outcome).len();

@@ -66,8 +66,7 @@ impl Announcer {
 
     /// Does this in the background.
     pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
-        self.underway.send_modify(|count| *count += 1);
-        let done = Underway(self.underway.clone());
+        let done = self.begin();
         let mut state = self.state();
         while state.tasks.try_join_next().is_some() {}
         let work = async move {
@@ -75,6 +74,12 @@ impl Announcer {
             work.await;
         };
         state.tasks.spawn_on(work, &self.runtime);
+    }
+
+    /// Something is underway until this is dropped.
+    pub(crate) fn begin(&self) -> Underway {
+        self.underway.send_modify(|count| *count += 1);
+        Underway(self.underway.clone())
     }
 
     /// Waits until nothing is underway.
@@ -95,7 +100,7 @@ impl Announcer {
 }
 
 /// Counts one piece of work down when it ends, aborted or not.
-struct Underway(watch::Sender<usize>);
+pub(crate) struct Underway(watch::Sender<usize>);
 
 impl Drop for Underway {
     fn drop(&mut self) {

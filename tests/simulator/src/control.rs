@@ -3,6 +3,7 @@
 mod settings;
 mod subscriptions;
 mod world;
+mod writes;
 
 use std::{
     collections::HashMap,
@@ -76,6 +77,7 @@ pub(crate) fn router(
         .route("/rate-limit", get(rate_report))
         .merge(subscriptions::routes())
         .merge(world::routes())
+        .merge(writes::routes())
         .with_state(Arc::new(Control {
             webhooks,
             organisation,

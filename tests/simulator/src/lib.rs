@@ -10,6 +10,9 @@
 //! methods such as [`Simulator::accept_invitation`], or go through all of onboarding by [`Scenario::invited`].
 //! The same server answers for connections and their schedules (`/v2/integrations/connections...`, contract 5.1, 5.2).
 //!
+//! Writes (`/v2/telematics/...`, contract 5.3) become resource operations (contract 5.4), which can be read, and succeed soon
+//! unless an [`OperationRule`] has other things happen to them. [`Simulator::writes`] tells what was written.
+//!
 //! So it does for webhook subscriptions (`/v2/notifications/...`, contract 6.1), with the circuit breaker of contract 6.6
 //! ([`Simulator::set_breaker`]), metrics and logs. Until [`Simulator::clear_subscriptions`] there are standing subscriptions
 //! besides, one per event name, to [`Config::webhook_url`].
@@ -76,11 +79,12 @@ pub use crate::{
     fleet::{Fleet, TOKEN_PREFIX},
     loss::Loss,
     organisation::{
-        AgreementChange, AgreementStatus, AgreementTruth, ApiCall, ApiFault, ApiFaultKind,
-        CLIENT_ID, CLIENT_SECRET, ConnectionStatus, ConnectionTruth, EarlyCall, FleetError,
-        HiddenEndpoints, IntegrationRequestTruth, InvitationStatus, Level, Mixed, RateLimit,
-        RateReport, RedirectParameters, Refresh, ScheduleStatus, StoredInvitation, TOKEN_PATH,
-        Telling, Truth, WorldError,
+        AgreementChange, AgreementStatus, AgreementTruth, Announce, ApiCall, ApiFault,
+        ApiFaultKind, CLIENT_ID, CLIENT_SECRET, ConnectionStatus, ConnectionTruth, EarlyCall,
+        FleetError, HiddenEndpoints, IntegrationRequestTruth, InvitationStatus, Level, Mixed,
+        OperationRule, OperationStatus, OperationStep, RateLimit, RateReport, RedirectParameters,
+        Refresh, ScheduleStatus, StepOutcome, StoredInvitation, TOKEN_PATH, Telling, Truth,
+        WorldError, WriteTruth,
     },
     retry::RetryPolicy,
     scenario::{FleetSummary, Report, ResponseTimes, Scenario},
@@ -127,6 +131,7 @@ pub struct Simulator {
     organisation: Arc<Organisation>,
     url: String,
     server: JoinHandle<io::Result<()>>,
+    clock: JoinHandle<()>,
 }
 
 impl Simulator {
@@ -157,11 +162,13 @@ impl Simulator {
             .merge(organisation::router(Arc::clone(&organisation)))
             .into_make_service_with_connect_info::<Wire>();
         let server = tokio::spawn(async move { axum::serve(Lines(listener), router).await });
+        let clock = tokio::spawn(Arc::clone(&organisation).keep_time());
         Ok(Self {
             webhooks,
             organisation,
             url,
             server,
+            clock,
         })
     }
 
@@ -332,7 +339,8 @@ impl Simulator {
         self.webhooks.replay(replay).await
     }
 
-    /// Waits until every event that the organisation and its subscriptions emitted, and every replay by the API, is
+    /// Waits until everything has happened that is to happen to resource operations, however late, and until
+    /// every event that the organisation and its subscriptions emitted, and every replay by the API, is
     /// delivered or given up. Events of [`Simulator::run`] and
     /// [`Simulator::deliver`] have ended when these return. Events that are held ([`Simulator::hold_events`]) aren't waited
     /// for.
@@ -453,6 +461,42 @@ impl Simulator {
             .change_settings(|settings| settings.request_lag = lag);
     }
 
+    /// What becomes of writes that this rule fits, and no earlier one.
+    pub fn add_operation_rule(&self, rule: OperationRule) {
+        self.organisation.add_operation_rule(rule);
+    }
+
+    /// The rules that wait for writes.
+    pub fn operation_rules(&self) -> Vec<OperationRule> {
+        self.organisation.operation_rules()
+    }
+
+    /// Removes all rules: writes succeed. What is on its way stays so.
+    pub fn clear_operation_rules(&self) {
+        self.organisation.clear_operation_rules();
+    }
+
+    /// How long it takes until a resource operation is listed after it was created, from now on and for all; no time unless
+    /// told.
+    pub fn set_operation_list_lag(&self, lag: Duration) {
+        self.organisation.set_operation_list_lag(lag);
+    }
+
+    /// The same until it is found by its id.
+    pub fn set_operation_read_lag(&self, lag: Duration) {
+        self.organisation.set_operation_read_lag(lag);
+    }
+
+    /// Every write that Catena processed, in order, and what holds of it now.
+    pub fn writes(&self) -> Vec<WriteTruth> {
+        self.organisation.writes()
+    }
+
+    /// Forgets all resource operations; what was to happen to them doesn't.
+    pub fn clear_writes(&self) {
+        self.organisation.clear_writes();
+    }
+
     /// No token that was given out is valid any more.
     pub fn revoke_tokens(&self) {
         self.organisation.revoke_tokens();
@@ -534,6 +578,7 @@ impl fmt::Debug for Simulator {
 impl Drop for Simulator {
     fn drop(&mut self) {
         self.server.abort();
+        self.clock.abort();
     }
 }
 

@@ -1,5 +1,5 @@
-//! Catena's token endpoint, organisation API (contract 1 to 3), its connections (contract 5.1, 5.2), and its notification
-//! API (contract 6.1).
+//! Catena's token endpoint, organisation API (contract 1 to 3), its connections (contract 5.1, 5.2), writes and resource
+//! operations (contract 5.3, 5.4), and its notification API (contract 6.1).
 //!
 //! Where the contract leaves something open, the choice is said where it is made; what matters to a client can be
 //! switched ([`Settings`]).
@@ -14,17 +14,20 @@ mod http;
 mod integration_requests;
 mod invitations;
 mod notifications;
+mod operation_rules;
 mod operations;
 mod pages;
 mod query;
 mod rate_limit;
 mod request;
+mod resource_operations;
 mod routes;
 mod state;
 mod token;
 mod truth;
 mod tsps;
 mod world;
+mod writes;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -32,6 +35,7 @@ use std::{
     time::Duration,
 };
 
+use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
@@ -45,14 +49,16 @@ pub use self::{
     connections::{ConnectionStatus, ScheduleStatus},
     faults::{ApiFault, ApiFaultKind},
     invitations::{Level, Refresh, Status as InvitationStatus},
+    operation_rules::{Announce, OperationRule, OperationStep, StepOutcome},
     rate_limit::{EarlyCall, RateLimit, RateReport},
+    resource_operations::{OperationStatus, WriteTruth},
     token::{CLIENT_ID, CLIENT_SECRET, TOKEN_PATH},
     truth::{AgreementTruth, ConnectionTruth, IntegrationRequestTruth, Truth},
     world::{AgreementChange, Telling, WorldError},
 };
 use self::{
     calls::Calls, faults::FaultQueue, invitations::Regulatory, rate_limit::RateLimiter,
-    state::State,
+    resource_operations::ResourceOperation, state::State,
 };
 use crate::{envelope::Envelope, fleet::Fleet, webhooks::Webhooks};
 
@@ -336,6 +342,69 @@ impl Organisation {
         self.faults.clear();
     }
 
+    pub(crate) fn add_operation_rule(&self, rule: OperationRule) {
+        self.state().resource_operations.rules.add(rule);
+    }
+
+    pub(crate) fn operation_rules(&self) -> Vec<OperationRule> {
+        self.state().resource_operations.rules.list()
+    }
+
+    pub(crate) fn clear_operation_rules(&self) {
+        self.state().resource_operations.rules.clear();
+    }
+
+    pub(crate) fn set_operation_list_lag(&self, lag: Duration) {
+        self.state().resource_operations.list_lag = lag;
+    }
+
+    pub(crate) fn set_operation_read_lag(&self, lag: Duration) {
+        self.state().resource_operations.read_lag = lag;
+    }
+
+    pub(crate) fn writes(&self) -> Vec<WriteTruth> {
+        self.act(|state, _| state.resource_operations.truths())
+    }
+
+    pub(crate) fn clear_writes(&self) {
+        self.act(|state, _| state.resource_operations.clear());
+    }
+
+    fn note_answer(&self, operation: Uuid) {
+        self.state().resource_operations.note_answer(operation);
+    }
+
+    /// Lets happen what is to happen to resource operations, for ever.
+    pub(crate) async fn keep_time(self: Arc<Self>) {
+        let sooner = Arc::clone(&self.state().resource_operations.sooner);
+        loop {
+            let next_at = self.act(|state, _| state.resource_operations.next_at());
+            match next_at {
+                None => sooner.notified().await,
+                // Whether it is time, or something else comes first: the next round knows.
+                Some(at) => {
+                    let _ = tokio::time::timeout(until(at), sooner.notified()).await;
+                }
+            }
+        }
+    }
+
+    /// The answer to a sync write: none ever, if nothing happens to its operation.
+    async fn decision(&self, operation: Uuid) -> (StatusCode, Value) {
+        loop {
+            let (decision, next_at) = self.act(|state, _| {
+                let found = state.resource_operations.get(operation);
+                let decision = found.and_then(ResourceOperation::decision);
+                (decision, found.and_then(|it| it.decided_at))
+            });
+            match (decision, next_at) {
+                (Some(decision), _) => return decision,
+                (None, Some(at)) => tokio::time::sleep(until(at)).await,
+                (None, None) => std::future::pending().await,
+            }
+        }
+    }
+
     pub(crate) fn revoke_tokens(&self) {
         self.state().tokens.revoke();
     }
@@ -372,6 +441,7 @@ impl Organisation {
         }
         // Still locked, so that events of two changes keep their order.
         self.webhooks.announce(std::mem::take(&mut state.outbox));
+        state.resource_operations.settle();
         result
     }
 
@@ -385,6 +455,13 @@ impl Drop for Organisation {
     fn drop(&mut self) {
         self.webhooks.announcer.stop();
     }
+}
+
+/// How long it takes until that moment: a millisecond at least, so that nobody waits in a busy loop.
+fn until(at: OffsetDateTime) -> Duration {
+    let wait = at - OffsetDateTime::now_utc();
+    let wait = Duration::try_from(wait).unwrap_or_default();
+    wait.max(Duration::from_millis(1))
 }
 
 /// What a fleet does about its invitation, and what time does.

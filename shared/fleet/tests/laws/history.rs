@@ -586,6 +586,7 @@ fn policy(rng: &mut Rng) -> Policy {
             false => RegulatoryMismatch::Admit,
         },
         wait_percent: 100,
+        ..Policy::default()
     }
 }
 

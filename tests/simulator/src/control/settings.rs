@@ -24,6 +24,8 @@ pub(super) async fn change(State(control): Shared, body: Bytes) -> Result<Status
         redirects,
         mixed,
         integration_request_lag,
+        operation_list_lag,
+        operation_read_lag,
         hidden_endpoints,
         rate_limit,
         webhook_loss,
@@ -33,6 +35,8 @@ pub(super) async fn change(State(control): Shared, body: Bytes) -> Result<Status
     } = read(&body)?;
     let lifetime = duration("token_lifetime", token_lifetime)?;
     let lag = duration("integration_request_lag", integration_request_lag)?;
+    let list_lag = duration("operation_list_lag", operation_list_lag)?;
+    let read_lag = duration("operation_read_lag", operation_read_lag)?;
     let organisation = &control.organisation;
     organisation.change_settings(|settings| {
         settings.refresh = refresh.unwrap_or(settings.refresh);
@@ -48,6 +52,12 @@ pub(super) async fn change(State(control): Shared, body: Bytes) -> Result<Status
     }
     if let Some(lifetime) = lifetime {
         organisation.set_token_lifetime(lifetime);
+    }
+    if let Some(lag) = list_lag {
+        organisation.set_operation_list_lag(lag);
+    }
+    if let Some(lag) = read_lag {
+        organisation.set_operation_read_lag(lag);
     }
     if let Some(permissions) = token_permissions {
         organisation.set_token_permissions(permissions);
@@ -95,6 +105,10 @@ struct NewSettings {
     mixed: Option<Mixed>,
     /// Seconds.
     integration_request_lag: Option<f64>,
+    /// Seconds.
+    operation_list_lag: Option<f64>,
+    /// Seconds.
+    operation_read_lag: Option<f64>,
     hidden_endpoints: Option<HiddenEndpoints>,
     /// Null: none any more.
     #[serde(default, deserialize_with = "given")]

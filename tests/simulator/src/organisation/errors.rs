@@ -3,6 +3,7 @@
 use axum::http::{HeaderMap, StatusCode, header};
 use serde::Serialize;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 /// An answer before it travels, so that faults can still alter it.
 #[derive(Clone, Debug)]
@@ -11,6 +12,16 @@ pub(super) struct Reply {
     pub(super) content_type: Option<&'static str>,
     pub(super) headers: HeaderMap,
     pub(super) body: Vec<u8>,
+    /// The resource operation that it tells.
+    pub(super) operation: Option<Told>,
+}
+
+/// A resource operation in an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Told {
+    pub(super) id: Uuid,
+    /// The answer waits until the operation is decided.
+    pub(super) when_decided: bool,
 }
 
 impl Reply {
@@ -20,6 +31,7 @@ impl Reply {
             content_type: Some("application/json"),
             headers: HeaderMap::new(),
             body: serde_json::to_vec(body).expect("answers are plain JSON"),
+            operation: None,
         }
     }
 
@@ -34,6 +46,7 @@ impl Reply {
             content_type: None,
             headers: HeaderMap::new(),
             body: Vec::new(),
+            operation: None,
         }
     }
 
@@ -73,6 +86,13 @@ impl Reply {
     pub(super) fn broken() -> Self {
         let body = json!({"message": "Internal Server Error"});
         Self::json(StatusCode::INTERNAL_SERVER_ERROR, &body)
+    }
+
+    pub(super) fn of_operation(self, id: Uuid, when_decided: bool) -> Self {
+        Self {
+            operation: Some(Told { id, when_decided }),
+            ..self
+        }
     }
 
     pub(super) fn with(mut self, name: header::HeaderName, value: header::HeaderValue) -> Self {

@@ -29,6 +29,9 @@ pub struct ApiFault {
     /// How many calls it hits (once unless told); `None` (in JSON: null): all, until cleared.
     #[serde(default = "once")]
     pub times: Option<u32>,
+    /// Only calls whose body, as it was sent, contains this text; all if `None`.
+    #[serde(default)]
+    pub containing: Option<String>,
     /// What happens.
     #[serde(flatten)]
     pub kind: ApiFaultKind,
@@ -61,6 +64,17 @@ pub enum ApiFaultKind {
         #[serde(with = "seconds")]
         by: Duration,
     },
+    /// Processed at once, with its effects and events, and answered as usual, but this much later. Seconds in JSON.
+    AnswerLate {
+        /// The wait after processing.
+        #[serde(with = "seconds")]
+        by: Duration,
+    },
+    /// This error status, as `Status` has it, although the call was processed: of a gateway that gave up waiting.
+    StatusAfter {
+        /// From 400 on.
+        status: u16,
+    },
     /// No answer, ever; not processed.
     Stall,
     /// The connection ends without an answer; not processed.
@@ -89,6 +103,7 @@ impl ApiFault {
             method: None,
             path: None,
             times: once(),
+            containing: None,
             kind,
         }
     }
@@ -99,6 +114,15 @@ impl ApiFault {
         Self {
             method: Some(method.to_owned()),
             path: Some(path.to_owned()),
+            ..self
+        }
+    }
+
+    /// Only calls whose body contains this text.
+    #[must_use]
+    pub fn containing(self, text: &str) -> Self {
+        Self {
+            containing: Some(text.to_owned()),
             ..self
         }
     }
@@ -121,7 +145,7 @@ impl ApiFault {
         }
     }
 
-    fn fits(&self, method: &str, path: &str) -> bool {
+    fn fits(&self, method: &str, path: &str, body: &[u8]) -> bool {
         self.method
             .as_deref()
             .is_none_or(|wanted| wanted.eq_ignore_ascii_case(method))
@@ -129,6 +153,10 @@ impl ApiFault {
                 .path
                 .as_deref()
                 .is_none_or(|wanted| path.starts_with(wanted))
+            && self
+                .containing
+                .as_deref()
+                .is_none_or(|wanted| String::from_utf8_lossy(body).contains(wanted))
             && self.times != Some(0)
     }
 }
@@ -151,9 +179,11 @@ impl FaultQueue {
     }
 
     /// The fault of this call.
-    pub(super) fn take(&self, method: &str, path: &str) -> Option<ApiFaultKind> {
+    pub(super) fn take(&self, method: &str, path: &str, body: &[u8]) -> Option<ApiFaultKind> {
         let mut queue = self.queue();
-        let place = queue.iter().position(|fault| fault.fits(method, path))?;
+        let place = queue
+            .iter()
+            .position(|fault| fault.fits(method, path, body))?;
         let fault = &mut queue[place];
         let kind = fault.kind.clone();
         fault.times = fault.times.map(|times| times - 1);
@@ -187,14 +217,14 @@ mod tests {
                 .times(2),
         );
         queue.add(ApiFault::new(ApiFaultKind::Empty).until_cleared());
-        let take = |path| queue.take("GET", path).unwrap();
+        let take = |path| queue.take("GET", path, b"").unwrap();
         assert_eq!(take("/v2/orgs/fleets"), ApiFaultKind::Empty);
         assert_eq!(take("/v2/orgs/tsps"), ApiFaultKind::Html);
         assert_eq!(take("/v2/orgs/tsps/{id}"), ApiFaultKind::Html);
         assert_eq!(take("/v2/orgs/tsps"), ApiFaultKind::Empty);
         assert_eq!(queue.list().len(), 2);
         queue.clear();
-        assert_eq!(queue.take("DELETE", "/v2"), None);
+        assert_eq!(queue.take("DELETE", "/v2", b""), None);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use time::OffsetDateTime;
 
 use super::{
     HiddenEndpoints, Organisation, TOKEN_PATH, connect,
-    errors::{Refusal, Reply},
+    errors::{Refusal, Reply, Told},
     faults::ApiFaultKind,
     operations::Call,
     query::Query,
@@ -55,7 +55,7 @@ impl Organisation {
             return respond(reply, false);
         }
         let process = || self.process(&found, &parts, &body);
-        let fault = self.faults.take(parts.method.as_str(), template);
+        let fault = self.faults.take(parts.method.as_str(), template, &body);
         let reply = match &fault {
             None | Some(ApiFaultKind::Truncated) => process(),
             Some(ApiFaultKind::TooManyRequests {
@@ -72,6 +72,15 @@ impl Organisation {
             Some(ApiFaultKind::Slow { by }) => {
                 tokio::time::sleep(*by).await;
                 process()
+            }
+            Some(ApiFaultKind::AnswerLate { by }) => {
+                let reply = process();
+                tokio::time::sleep(*by).await;
+                reply
+            }
+            Some(ApiFaultKind::StatusAfter { status }) => {
+                process();
+                error_status(*status)
             }
             Some(ApiFaultKind::Stall) => pending().await,
             Some(ApiFaultKind::CutBefore) => {
@@ -97,8 +106,33 @@ impl Organisation {
                 ..process()
             },
         };
+        let truncated = fault == Some(ApiFaultKind::Truncated);
+        let reply = self.decided(reply).await;
+        if let Some(operation) = reply.operation
+            && reply.status.is_success()
+            && !truncated
+        {
+            self.note_answer(operation.id);
+        }
         call.answered(reply.status.as_u16());
-        respond(reply, fault == Some(ApiFaultKind::Truncated))
+        respond(reply, truncated)
+    }
+
+    /// The answer to a sync write waits until there is one (contract 5.3).
+    async fn decided(&self, reply: Reply) -> Reply {
+        let Some(Told {
+            id,
+            when_decided: true,
+        }) = reply.operation
+        else {
+            return reply;
+        };
+        let (status, operation) = self.decision(id).await;
+        Reply {
+            content_type: reply.content_type,
+            operation: reply.operation,
+            ..Reply::json(status, &operation)
+        }
     }
 
     /// After how many seconds a call may come again that is beyond the rate limit. The token endpoint has none.
@@ -187,6 +221,7 @@ fn respond(reply: Reply, truncated: bool) -> Response {
         content_type,
         headers,
         body,
+        operation: _,
     } = reply;
     let mut response = Response::new(Body::empty());
     *response.status_mut() = status;

@@ -265,7 +265,7 @@ impl Call<'_> {
         self.uuid("webhook_id")
     }
 
-    fn query_time(&self, name: &str) -> Result<Option<OffsetDateTime>, Refusal> {
+    pub(super) fn query_time(&self, name: &str) -> Result<Option<OffsetDateTime>, Refusal> {
         let Some(text) = self.query.one(name) else {
             return Ok(None);
         };

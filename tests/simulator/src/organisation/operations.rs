@@ -90,6 +90,9 @@ impl Call<'_> {
             Operation::ReadFreshness => self.freshness(state, now),
             Operation::ListSchedules => self.schedules(state, now),
             Operation::GetSchedule => self.schedule(state, now),
+            Operation::ListWrites => self.resource_operations(state, now),
+            Operation::GetWrite => self.resource_operation(state, now),
+            Operation::Write(write) => self.write(write, state, now),
             Operation::Notification(notification) => self.notify(notification, state, now),
         }
     }
@@ -215,7 +218,7 @@ impl Call<'_> {
     }
 
     /// The values of a repeated key.
-    fn several(&self, name: &str) -> Result<Vec<&str>, Refusal> {
+    pub(super) fn several(&self, name: &str) -> Result<Vec<&str>, Refusal> {
         let wanted: Vec<_> = self.query.all(name).collect();
         if wanted.len() > MOST_VALUES {
             let message = "List should have at most 100 items after validation";
@@ -227,7 +230,7 @@ impl Call<'_> {
 
     fn page(&self, items: impl FnOnce() -> Vec<(usize, Value)>) -> Result<Reply, Refusal> {
         let part = Part::of(&self.query)?;
-        Ok(Reply::ok(&part.page(&items())))
+        Ok(Reply::ok(&part.page(&items(), Value::clone)))
     }
 
     /// A page outside the organisation API.
@@ -235,8 +238,17 @@ impl Call<'_> {
         &self,
         items: impl FnOnce() -> Vec<(usize, Value)>,
     ) -> Result<Reply, Refusal> {
+        self.bare_page_of(items, Value::clone)
+    }
+
+    /// The same, if there may be so many items that only those of the page are worth reading.
+    pub(super) fn bare_page_of<T>(
+        &self,
+        items: impl FnOnce() -> Vec<(usize, T)>,
+        read: impl Fn(&T) -> Value,
+    ) -> Result<Reply, Refusal> {
         let part = Part::of(&self.query)?;
-        Ok(Reply::ok(&part.page_without_total(&items())))
+        Ok(Reply::ok(&part.page_without_total(&items(), read)))
     }
 
     fn connection(&self) -> Result<Uuid, Refusal> {
@@ -252,7 +264,7 @@ impl Call<'_> {
         routes::uuid(&format!("path.{name}"), text)
     }
 
-    fn query_uuid(&self, name: &str) -> Result<Option<Uuid>, Refusal> {
+    pub(super) fn query_uuid(&self, name: &str) -> Result<Option<Uuid>, Refusal> {
         let text = self.query.one(name);
         text.map(|text| routes::uuid(&format!("query.{name}"), text))
             .transpose()

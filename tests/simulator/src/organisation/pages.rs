@@ -40,16 +40,21 @@ impl Part {
     }
 
     /// The page of a list outside the organisation API, which counts nothing (contract 2).
-    pub(super) fn page_without_total(self, items: &[(usize, Value)]) -> Value {
-        let mut page = self.page(items);
+    pub(super) fn page_without_total<T>(
+        self,
+        items: &[(usize, T)],
+        read: impl Fn(&T) -> Value,
+    ) -> Value {
+        let mut page = self.page(items, read);
         if let Some(fields) = page.as_object_mut() {
             fields.remove("total");
         }
         page
     }
 
-    /// The page: `items` are those that pass the filter, each with its place in the whole list, in order.
-    pub(super) fn page(self, items: &[(usize, Value)]) -> Value {
+    /// The page: `items` are those that pass the filter, each with its place in the whole list, in order. Only those of the
+    /// page are read.
+    pub(super) fn page<T>(self, items: &[(usize, T)], read: impl Fn(&T) -> Value) -> Value {
         let Self { size, from } = self;
         let (start, end) = match from {
             From::Place(place) => {
@@ -67,7 +72,7 @@ impl Part {
         let previous = (start > 0).then_some(first);
         let here = if start == 0 { None } else { Some(first) };
         json!({
-            "items": items[start..end].iter().map(|(_, item)| item).collect::<Vec<_>>(),
+            "items": items[start..end].iter().map(|(_, item)| read(item)).collect::<Vec<_>>(),
             "total": items.len(),
             "current_page": encode('>', here),
             "current_page_backwards": encode('<', place(end)),
@@ -126,7 +131,9 @@ mod tests {
     }
 
     fn page(query: &str) -> Value {
-        Part::of(&Query::parse(query)).unwrap().page(&items())
+        Part::of(&Query::parse(query))
+            .unwrap()
+            .page(&items(), Value::clone)
     }
 
     fn followed(page: &Value, link: &str) -> Option<Value> {
@@ -149,7 +156,7 @@ mod tests {
         assert_eq!(back["items"], json!([0, 2, 4]));
         assert_eq!(followed(&last, "current_page").unwrap(), last);
         let counted = Part::of(&Query::parse("size=3")).unwrap();
-        let uncounted = counted.page_without_total(&items());
+        let uncounted = counted.page_without_total(&items(), Value::clone);
         assert_eq!(uncounted["next_page"], first["next_page"]);
         assert_eq!(uncounted.get("total"), None);
     }
@@ -162,7 +169,7 @@ mod tests {
             (&page["next_page"], &page["previous_page"]),
             (&Value::Null, &Value::Null)
         );
-        let nothing = Part::of(&Query::parse("")).unwrap().page(&[]);
+        let nothing = Part::of(&Query::parse("")).unwrap().page(&[], Value::clone);
         assert_eq!(
             (&nothing["items"], &nothing["total"]),
             (&json!([]), &json!(0))

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
+use uuid::Uuid;
 
 use super::errors::{Complaint, Refusal};
 
@@ -113,7 +114,7 @@ impl<'a> Reader<'a> {
         match self.fields.get(name) {
             Some(Value::String(text)) => return text.clone(),
             Some(other) => self.complain(name, other, NOT_TEXT, "string_type"),
-            None => self.complain(name, &Value::Null, "Field required", "missing"),
+            None => self.complain(name, &Value::Null, MISSING, "missing"),
         }
         String::new()
     }
@@ -131,6 +132,59 @@ impl<'a> Reader<'a> {
                 self.complain(name, &value, message, error_type);
                 None
             }
+        }
+    }
+
+    pub(super) fn required_uuid(&mut self, name: &str) -> Uuid {
+        match self.fields.get(name) {
+            Some(value) => self.uuid(name, value).unwrap_or_default(),
+            None => {
+                self.complain(name, &Value::Null, MISSING, "missing");
+                Uuid::nil()
+            }
+        }
+    }
+
+    /// An identifier that can be left out or null.
+    pub(super) fn optional_uuid(&mut self, name: &str) -> Option<Uuid> {
+        let value = self.given(name)?;
+        self.uuid(name, &value)
+    }
+
+    /// A list of identifiers that can't be left out.
+    pub(super) fn required_uuids(&mut self, name: &str) {
+        match self.fields.get(name) {
+            Some(Value::Array(values)) => {
+                for (place, value) in values.iter().enumerate() {
+                    self.uuid(&format!("{name}.{place}"), value);
+                }
+            }
+            Some(other) => self.complain(name, other, "Input should be a valid list", "list_type"),
+            None => self.complain(name, &Value::Null, MISSING, "missing"),
+        }
+    }
+
+    fn uuid(&mut self, path: &str, value: &Value) -> Option<Uuid> {
+        let Value::String(text) = value else {
+            let message = "UUID input should be a string, bytes or UUID object";
+            self.complain(path, value, message, "uuid_type");
+            return None;
+        };
+        let id = Uuid::try_parse(text).ok();
+        if id.is_none() {
+            self.complain(path, value, "Input should be a valid UUID", "uuid_parsing");
+        }
+        id
+    }
+
+    /// One of these words, which can be left out or null.
+    pub(super) fn one_of(&mut self, name: &str, words: &[&str]) {
+        let Some(value) = self.given(name) else {
+            return;
+        };
+        if !value.as_str().is_some_and(|word| words.contains(&word)) {
+            let message = format!("Input should be one of {}", words.join(", "));
+            self.complain(name, &value, &message, "enum");
         }
     }
 
@@ -207,7 +261,7 @@ pub(super) const TEXTS: [(&str, Rule); 10] = [
     ("callback_url", https),
 ];
 
-fn any(_: &str) -> Result<(), (&'static str, &'static str)> {
+pub(super) fn any(_: &str) -> Result<(), (&'static str, &'static str)> {
     Ok(())
 }
 
@@ -288,6 +342,7 @@ fn check(
 }
 
 const TYPE: &str = "fleet_regulatory_id_type";
+const MISSING: &str = "Field required";
 const NOT_TEXT: &str = "Input should be a valid string";
 
 #[cfg(test)]

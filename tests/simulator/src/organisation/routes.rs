@@ -2,7 +2,10 @@
 
 use uuid::Uuid;
 
-use super::notifications::Notification;
+use super::{
+    notifications::Notification,
+    writes::{Resource, Write},
+};
 
 /// One endpoint.
 #[derive(Debug)]
@@ -63,6 +66,9 @@ pub(super) enum Operation {
     ReadFreshness,
     ListSchedules,
     GetSchedule,
+    ListWrites,
+    GetWrite,
+    Write(Write),
     Notification(Notification),
 }
 
@@ -145,6 +151,7 @@ const AGREEMENT: &str = "/v2/orgs/share-agreements/{id}";
 const READ_AGREEMENTS: Access = Access::Permission("share-agreement:read");
 const READ_CONNECTIONS: Access = Access::Permission("connection:read");
 const READ_SCHEDULES: Access = Access::Permission("schedule:read");
+const READ_OPERATIONS: Access = Access::Permission("resource_operation:read");
 const WEBHOOKS: &str = "/v2/notifications/webhooks";
 const WEBHOOK: &str = "/v2/notifications/webhooks/{id}";
 const CREATE_WEBHOOKS: Access = Access::Permission("webhook:create");
@@ -177,9 +184,22 @@ const ROUTES: &[Route] = &[
     route("GET", "/v2/integrations/connections", READ_CONNECTIONS, Operation::ListConnections),
     // Before `{id}`, whose form it has as well.
     route("GET", "/v2/integrations/connections/data-freshness", READ_CONNECTIONS, Operation::ReadFreshness),
+    route("GET", "/v2/integrations/connections/resource-operations", READ_OPERATIONS, Operation::ListWrites),
+    route("GET", "/v2/integrations/connections/{connection_id}/resource-operations/{id}", READ_OPERATIONS, Operation::GetWrite),
     route("GET", "/v2/integrations/connections/{id}", READ_CONNECTIONS, Operation::GetConnection),
     route("GET", "/v2/integrations/connections/{id}/schedules", READ_SCHEDULES, Operation::ListSchedules),
     route("GET", "/v2/integrations/connections/{id}/schedules/{schedule_id}", READ_SCHEDULES, Operation::GetSchedule),
+    // No permission is documented for writes (contract 5.3).
+    route("POST", "/v2/telematics/vehicles", Access::Token, Operation::Write(Write::Create(Resource::Vehicle))),
+    route("PATCH", "/v2/telematics/vehicles/{id}", Access::Token, Operation::Write(Write::Update(Resource::Vehicle))),
+    route("POST", "/v2/telematics/trailers", Access::Token, Operation::Write(Write::Create(Resource::Trailer))),
+    route("PATCH", "/v2/telematics/trailers/{id}", Access::Token, Operation::Write(Write::Update(Resource::Trailer))),
+    route("POST", "/v2/telematics/users", Access::Token, Operation::Write(Write::Create(Resource::User))),
+    route("PATCH", "/v2/telematics/users/{id}", Access::Token, Operation::Write(Write::Update(Resource::User))),
+    route("POST", "/v2/telematics/messages", Access::Token, Operation::Write(Write::Create(Resource::Message))),
+    route("POST", "/v2/telematics/group-messages", Access::Token, Operation::Write(Write::Create(Resource::GroupMessage))),
+    route("POST", "/v2/telematics/fuel-transactions", Access::Token, Operation::Write(Write::Create(Resource::FuelTransaction))),
+    route("POST", "/v2/telematics/dvir-logs", Access::Token, Operation::Write(Write::Create(Resource::DvirLog))),
     route("POST", WEBHOOKS, CREATE_WEBHOOKS, Operation::Notification(Notification::Create)),
     route("GET", WEBHOOKS, READ_WEBHOOKS, Operation::Notification(Notification::List)),
     route("GET", WEBHOOK, READ_WEBHOOKS, Operation::Notification(Notification::Get)),

@@ -16,6 +16,7 @@ use super::{
     invitations::{Invitation, Status},
     notifications::Callback,
     request::Request,
+    resource_operations::ResourceOperations,
     token::Tokens,
     tsps::Tsps,
 };
@@ -34,13 +35,14 @@ pub(super) struct State {
     pub(super) connections: Connections,
     pub(super) tsps: Tsps,
     pub(super) integration_requests: Vec<IntegrationRequest>,
+    pub(super) resource_operations: ResourceOperations,
     pub(super) outbox: Vec<Envelope>,
     /// Subscriptions that invitations ask for, until the change is over.
     pub(super) callbacks: Vec<Callback>,
 }
 
 impl State {
-    /// Lets what is overdue expire.
+    /// Lets what is overdue expire, and what is due happen.
     pub(super) fn pass_time(&mut self, now: OffsetDateTime) {
         let overdue = |invitation: &&mut Invitation| {
             invitation.status == Status::Active && invitation.expires_at <= now
@@ -48,6 +50,8 @@ impl State {
         for invitation in self.invitations.iter_mut().filter(overdue) {
             self.outbox.push(invitation.expire(now));
         }
+        let happened = self.resource_operations.pass_time(now);
+        self.outbox.extend(happened);
     }
 
     /// `POST /v2/orgs/invitations`: the refresh rule of contract 3.1.

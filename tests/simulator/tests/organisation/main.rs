@@ -12,6 +12,7 @@ mod invitations;
 mod limits;
 mod losses;
 mod notifications;
+mod operations;
 mod providers;
 mod resources;
 mod scenarios;

@@ -270,12 +270,13 @@ pub(crate) const AGREEMENTS: &str = "/v2/orgs/share-agreements";
 pub(crate) const REQUESTS: &str = "/v2/orgs/external-tsps/integration-requests";
 pub(crate) const CONNECTIONS: &str = "/v2/integrations/connections";
 pub(crate) const WEBHOOKS: &str = "/v2/notifications/webhooks";
-pub(crate) const PERMISSIONS: [&str; 13] = [
+pub(crate) const PERMISSIONS: [&str; 14] = [
     "connection:read",
     "fleet:read",
     "invitation:create",
     "invitation:delete",
     "invitation:read",
+    "resource_operation:read",
     "schedule:read",
     "share-agreement:delete",
     "share-agreement:read",

@@ -1,0 +1,561 @@
+//! Write operations: those of which no webhook told the end are asked about, many by one call where that is possible; those whose answer
+//! was lost are searched for.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
+
+use ::operations::{Candidate, Found, Heard, Looked, Question, Search, questions};
+use catena::{Instant, ResourceOperation};
+use catena_client::{CatenaError, OperationFilter};
+use fleet::{FleetRef, Timestamp};
+use futures_util::{StreamExt, stream};
+use queue::{Task, TaskMessage};
+use startup::describe;
+use store::{OperationChanged, Operations, Shared, StoreError, StoredOperation, timestamp};
+use tracing::{error, info, warn};
+use translation::OperationTold;
+
+use crate::{
+    Reconciler,
+    ask::{TIME_FOR_ALL, is_lasting},
+    reconciler::{Clock, Undone},
+};
+
+/// What came of looks.
+#[derive(Default)]
+struct Seen {
+    /// Operations that were looked at.
+    looked: AtomicUsize,
+    /// Those that came to an end by that.
+    settled: AtomicUsize,
+    /// Calls of Catena; of lists, pages.
+    calls: AtomicUsize,
+}
+
+/// Why no more is asked.
+enum Stop {
+    Store(StoreError),
+    /// The next question would be refused like the last.
+    Catena(CatenaError),
+    /// No time is left.
+    Time,
+}
+
+impl From<StoreError> for Stop {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+/// Looks at operations that are due.
+struct Looks<'a> {
+    reconciler: &'a Reconciler,
+    to: Operations<'a>,
+    now: Clock,
+    deadline: tokio::time::Instant,
+    seen: Seen,
+}
+
+impl Reconciler {
+    /// Whether a write operation is due, and nobody looks.
+    pub(crate) async fn operations_are_due(
+        &self,
+        shared: &Shared,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let busy = |until: Option<Timestamp>| until.is_some_and(|until| now < until);
+        if busy(shared.not_before) || busy(shared.operations_leased_until) {
+            return Ok(false);
+        }
+        Ok(!self.table.due_operations(now, 1).await?.is_empty())
+    }
+
+    /// Looks at all write operations that are due, as far as there is time; the next sweep goes on.
+    pub(crate) async fn look_at_operations(
+        &self,
+        now: Clock,
+        deadline: tokio::time::Instant,
+    ) -> Result<(), Undone> {
+        let began = timestamp(now());
+        let until = began.plus(LEASE_MS);
+        if !self.table.lease_operations(began, until).await? {
+            return Ok(());
+        }
+        let looks = Looks {
+            reconciler: self,
+            to: Operations {
+                table: &self.table,
+                policy: &self.settings.policy,
+                history_days: self.settings.history_days,
+                now,
+            },
+            now,
+            deadline,
+            seen: Seen::default(),
+        };
+        let stopped = looks.all().await.err();
+        let Seen {
+            looked,
+            settled,
+            calls,
+        } = &looks.seen;
+        let [looked, settled, calls] =
+            [looked, settled, calls].map(|it| it.load(Ordering::Relaxed));
+        if looked > 0 {
+            info!(
+                outcome = "operations-looked-at",
+                looked,
+                settled,
+                calls,
+                "{looked} write operations looked at by {calls} calls: {settled} settled"
+            );
+        }
+        // Should this fail the lease ends by itself.
+        let ended = self.table.end_operations(until).await;
+        match stopped {
+            Some(Stop::Store(error)) => return Err(error.into()),
+            Some(Stop::Catena(CatenaError::RateLimited { retry_after })) => {
+                self.pause(retry_after, timestamp(now())).await;
+            }
+            Some(Stop::Catena(
+                failure @ (CatenaError::Unauthorised { .. } | CatenaError::Credentials(_)),
+            )) => {
+                error!(
+                    outcome = "refused-by-catena",
+                    cause = describe(&failure),
+                    "Catena refuses our credentials, so write operations can't be looked at"
+                );
+            }
+            Some(Stop::Catena(failure)) => {
+                warn!(
+                    outcome = "operations-failed",
+                    cause = describe(&failure),
+                    "write operations can't be looked at now"
+                );
+            }
+            Some(Stop::Time) | None => {}
+        }
+        Ok(ended?)
+    }
+}
+
+impl Looks<'_> {
+    /// Returns once none is due, or says why there is more.
+    async fn all(&self) -> Result<(), Stop> {
+        loop {
+            self.has_time()?;
+            let at = self.at();
+            let due = self.to.table.due_operations(at, MOST_AT_ONCE).await?;
+            let more = due.len() == MOST_AT_ONCE;
+            let ids: BTreeSet<String> = due.into_iter().map(|(_, id)| id).collect();
+            let found = self.to.table.operations(&ids).await?;
+            let mut due = Vec::new();
+            for (id, stored) in found {
+                match stored {
+                    // The index is a moment behind.
+                    Ok(stored) => {
+                        let is_due = stored.operation.due(self.to.policy);
+                        due.extend(is_due.filter(|due| *due <= at).map(|_| stored));
+                    }
+                    Err(error) => {
+                        error!(
+                            operation.id = id,
+                            cause = describe(&error),
+                            outcome = "operation-unreadable",
+                            "a write operation can't be read, so nobody looks at it"
+                        );
+                    }
+                }
+            }
+            if due.is_empty() {
+                return Ok(());
+            }
+            let (known, lost): (Vec<_>, Vec<_>) = due
+                .into_iter()
+                .partition(|stored| stored.operation.catena_id.is_some());
+            let asked = self.poll(&known).await;
+            let searched = match &asked {
+                Ok(()) => self.search(&lost).await,
+                Err(_) => Ok(()),
+            };
+            if let Err(stop) = asked.and(searched) {
+                if let Stop::Catena(failure) = &stop {
+                    self.give_up_overdue(known.iter().chain(&lost), failure)
+                        .await?;
+                }
+                return Err(stop);
+            }
+            if !more {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Those whose time is over end as unknown, though Catena can't be asked. The others stay due.
+    async fn give_up_overdue<'s>(
+        &self,
+        due: impl Iterator<Item = &'s StoredOperation>,
+        failure: &CatenaError,
+    ) -> Result<(), Stop> {
+        let at = self.at();
+        let overdue = due.filter(|it| it.operation.deadline(self.to.policy) <= at);
+        for stored in overdue {
+            // As it is by now: it may have been asked about before Catena failed.
+            let stored = self.to.table.operation(&stored.operation.id).await?;
+            let still_due = |it: &StoredOperation| it.operation.due(self.to.policy) <= Some(at);
+            if let Some(stored) =
+                stored.filter(|it| it.operation.due(self.to.policy).is_some() && still_due(it))
+            {
+                self.note(&stored, Looked::Failed(failure.to_string()))
+                    .await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks how operations stand whose ids are known.
+    async fn poll(&self, due: &[StoredOperation]) -> Result<(), Stop> {
+        let by_id: BTreeMap<&str, &StoredOperation> = due
+            .iter()
+            .filter_map(|it| Some((it.operation.catena_id.as_deref()?, it)))
+            .collect();
+        let asked = by_id.iter().map(|(id, it)| {
+            let Asked {
+                fleet,
+                connection,
+                at,
+            } = Asked::of(it);
+            (fleet, connection, *id, at)
+        });
+        let works = questions(asked.collect()).into_iter().map(|question| {
+            let by_id = &by_id;
+            async move {
+                self.has_time()?;
+                match question {
+                    Question::One { connection, id } => {
+                        self.poll_one(connection, id, by_id[id]).await
+                    }
+                    Question::Many {
+                        fleets,
+                        from,
+                        to,
+                        ids,
+                    } => {
+                        let left = self.poll_many(&fleets, from, to, &ids, by_id).await?;
+                        for id in left {
+                            self.has_time()?;
+                            let stored = by_id[id];
+                            self.poll_one(&stored.operation.asked.connection, id, stored)
+                                .await?;
+                        }
+                        Ok(())
+                    }
+                }
+            }
+        });
+        in_turn(works.collect()).await
+    }
+
+    async fn poll_one(
+        &self,
+        connection: &str,
+        id: &str,
+        stored: &StoredOperation,
+    ) -> Result<(), Stop> {
+        self.called();
+        let calls = self.reconciler.catena.within(TIME_FOR_ALL);
+        match calls.operation(connection, id).await {
+            Ok(answer) => {
+                let observed = Instant::from_millis(answer.observed.at().millis());
+                match translation::operation(&answer.value, Some(observed)) {
+                    Some(told) if told.id == id => self.tell(stored, &told).await,
+                    _ => self.note(stored, Looked::Answered).await,
+                }
+            }
+            // Catena's reads may lag behind its answers.
+            Err(CatenaError::NotFound) => self.note(stored, Looked::Answered).await,
+            Err(failure) if is_lasting(&failure) => {
+                warn!(
+                    operation.id = stored.operation.id,
+                    cause = describe(&failure),
+                    outcome = "operation-not-told",
+                    "Catena refuses to tell how a write operation stands"
+                );
+                self.note(stored, Looked::Refused(failure.to_string()))
+                    .await
+            }
+            Err(failure) => Err(Stop::Catena(failure)),
+        }
+    }
+
+    /// Asks for a list, and returns the ids that it lacks. It is read no further than asking for each would cost.
+    async fn poll_many<'i>(
+        &self,
+        fleets: &[&str],
+        from: Timestamp,
+        to: Timestamp,
+        ids: &[&'i str],
+        by_id: &BTreeMap<&str, &StoredOperation>,
+    ) -> Result<Vec<&'i str>, Stop> {
+        let filter = OperationFilter {
+            fleet_refs: fleets.iter().map(|it| (*it).to_owned()).collect(),
+            from: Some(Instant::from_millis(from.0 - MARGIN_MS)),
+            to: Some(Instant::from_millis(to.0 + MARGIN_MS)),
+            ..OperationFilter::default()
+        };
+        let mut left: BTreeSet<&str> = ids.iter().copied().collect();
+        let mut pages = self
+            .reconciler
+            .catena
+            .within(TIME_FOR_ALL)
+            .operations(&filter);
+        for _ in 0..ids.len() {
+            if left.is_empty() || self.has_time().is_err() {
+                break;
+            }
+            self.called();
+            let page = match pages.next().await {
+                None => break,
+                Some(Ok(page)) => page,
+                // Each for itself, then: perhaps one record can't be read.
+                Some(Err(failure)) if is_lasting(&failure) => break,
+                Some(Err(failure)) => return Err(Stop::Catena(failure)),
+            };
+            let told = page.value.iter().filter_map(|it| {
+                let told = translation::operation(it, Some(page.observed.at()))?;
+                let stored = by_id
+                    .get(told.id.as_str())
+                    .filter(|_| left.contains(told.id.as_str()))?;
+                Some((*stored, told))
+            });
+            let told: Vec<_> = told.collect();
+            for (_, told) in &told {
+                left.remove(told.id.as_str());
+            }
+            let works = told.iter().map(|(stored, told)| self.tell(stored, told));
+            in_turn_of(works.collect(), WRITES_AT_ONCE).await?;
+        }
+        Ok(ids.iter().copied().filter(|id| left.contains(id)).collect())
+    }
+
+    /// Searches for operations whose answer was lost.
+    async fn search(&self, lost: &[StoredOperation]) -> Result<(), Stop> {
+        let works = lost.iter().map(|stored| async move {
+            self.has_time()?;
+            self.search_one(stored).await
+        });
+        in_turn(works.collect()).await
+    }
+
+    async fn search_one(&self, stored: &StoredOperation) -> Result<(), Stop> {
+        let margin = self
+            .to
+            .policy
+            .wait(MARGIN_MS)
+            .clamp(SHORTEST_MARGIN_MS, MARGIN_MS);
+        let Some(search) = Search::of(&stored.operation, margin) else {
+            return self.note(stored, Looked::Answered).await;
+        };
+        let filter = OperationFilter {
+            resource: Some(search.resource().to_owned()),
+            connection_id: Some(search.connection().to_owned()),
+            fleet_refs: Vec::new(),
+            from: Some(Instant::from_millis(search.from.0)),
+            to: Some(Instant::from_millis(search.to.0)),
+        };
+        self.called();
+        let calls = self.reconciler.catena.within(TIME_FOR_ALL);
+        let listed = match calls.operations(&filter).collect(MOST_LISTED).await {
+            // It can't be told from those that weren't read.
+            Ok(listed) if listed.value.more => {
+                let why = "its connection writes too much to find it".to_owned();
+                return self.note(stored, Looked::Refused(why)).await;
+            }
+            Ok(listed) => listed,
+            Err(failure) if is_lasting(&failure) || matches!(failure, CatenaError::NotFound) => {
+                warn!(
+                    operation.id = stored.operation.id,
+                    cause = describe(&failure),
+                    outcome = "operation-not-told",
+                    "Catena refuses to list write operations"
+                );
+                return self
+                    .note(stored, Looked::Refused(failure.to_string()))
+                    .await;
+            }
+            Err(failure) => return Err(Stop::Catena(failure)),
+        };
+        let records: &[ResourceOperation] = &listed.value.items;
+        let candidates: Vec<Candidate> = records.iter().map(translation::candidate).collect();
+        let remotes = self.to.table.remotes(search.possible(&candidates)).await?;
+        let claimed = remotes
+            .into_iter()
+            .filter_map(|(id, it)| Some((id, it.operation?)));
+        let found = search.find(&candidates, &claimed.collect(), &stored.operation.id);
+        let id = match found {
+            Found::One(id) => id,
+            Found::None => return self.note(stored, Looked::Answered).await,
+            Found::Several(count) => {
+                warn!(
+                    operation.id = stored.operation.id,
+                    count,
+                    outcome = "operation-ambiguous",
+                    "Catena lists {count} writes that could each be one whose answer was lost"
+                );
+                return self.note(stored, Looked::Answered).await;
+            }
+        };
+        let told = records.iter().find(|it| it.id == id);
+        let told = told.and_then(|it| translation::operation(it, Some(listed.observed.at())));
+        let Some(told) = told else {
+            return self.note(stored, Looked::Answered).await;
+        };
+        let heard = Heard::default().fold(told.said);
+        match self
+            .to
+            .accept(stored.clone(), &id, told.created_at, heard)
+            .await?
+        {
+            Ok(changed) => {
+                let fleet = &stored.operation.asked.fleet;
+                info!(fleet.ref = %fleet, operation.id = stored.operation.id, catena.operation = id, outcome = "operation-found", "fleet {fleet}: a write whose answer was lost is found at Catena");
+                self.followed(changed).await;
+                Ok(())
+            }
+            // Somebody else's meanwhile.
+            Err(_owner) => self.note(stored, Looked::Answered).await,
+        }
+    }
+
+    /// Takes in how an operation stands, and that it was looked at.
+    async fn tell(&self, stored: &StoredOperation, told: &OperationTold) -> Result<(), Stop> {
+        let heard = Heard::default().fold(told.said.clone());
+        let change = |operation: &mut ::operations::Operation| {
+            let now = self.at();
+            operation.accept(&told.id, told.created_at, heard.clone(), now);
+            operation.note(&Looked::Answered, self.to.policy, now);
+        };
+        self.change(stored, change).await
+    }
+
+    async fn note(&self, stored: &StoredOperation, looked: Looked) -> Result<(), Stop> {
+        let change = |operation: &mut ::operations::Operation| {
+            operation.note(&looked, self.to.policy, self.at());
+        };
+        self.change(stored, change).await
+    }
+
+    async fn change(
+        &self,
+        stored: &StoredOperation,
+        change: impl Fn(&mut ::operations::Operation),
+    ) -> Result<(), Stop> {
+        let id = &stored.operation.id;
+        let changed = self.to.change(id, Some(stored.clone()), change).await;
+        match changed {
+            Ok(changed) => self.followed(changed).await,
+            Err(error) if error.is_lasting() => {
+                error!(
+                    operation.id = id,
+                    cause = describe(&error),
+                    outcome = "operation-unwritable",
+                    "a write operation can't be written"
+                );
+            }
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+
+    async fn followed(&self, changed: Option<OperationChanged>) {
+        self.seen.looked.fetch_add(1, Ordering::Relaxed);
+        let Some(changed) = changed else {
+            return;
+        };
+        if changed.before != changed.after && !changed.after.is_open() {
+            self.seen.settled.fetch_add(1, Ordering::Relaxed);
+        }
+        if let Some(fleet) = self.to.follow(&changed).await {
+            self.nudge(&fleet).await;
+        }
+    }
+
+    /// Has a fleet looked at whose connection's credentials failed.
+    async fn nudge(&self, fleet: &FleetRef) {
+        let task = TaskMessage {
+            task: Task::fleet(fleet),
+            delay: Duration::ZERO,
+        };
+        if let Err(error) = self.reconciler.tasks.send(&[task]).await {
+            warn!(cause = describe(&error), "what is due waits for the sweep");
+        }
+    }
+
+    fn called(&self) {
+        self.seen.calls.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn at(&self) -> Timestamp {
+        timestamp((self.now)())
+    }
+
+    fn has_time(&self) -> Result<(), Stop> {
+        let left = self
+            .deadline
+            .saturating_duration_since(tokio::time::Instant::now());
+        (left > TIME_FOR_ALL).then_some(()).ok_or(Stop::Time)
+    }
+}
+
+/// What a question about an operation needs.
+struct Asked<'a> {
+    fleet: &'a str,
+    connection: &'a str,
+    /// When Catena made it, as far as it told.
+    at: Timestamp,
+}
+
+impl<'a> Asked<'a> {
+    fn of(stored: &'a StoredOperation) -> Self {
+        let operation = &stored.operation;
+        Self {
+            fleet: operation.asked.fleet.as_str(),
+            connection: &operation.asked.connection,
+            at: operation.created_at.unwrap_or(operation.submitted_at),
+        }
+    }
+}
+
+/// A few at a time, until one says stop.
+async fn in_turn<F: Future<Output = Result<(), Stop>>>(works: Vec<F>) -> Result<(), Stop> {
+    in_turn_of(works, QUESTIONS_AT_ONCE).await
+}
+
+async fn in_turn_of<F: Future<Output = Result<(), Stop>>>(
+    works: Vec<F>,
+    at_once: usize,
+) -> Result<(), Stop> {
+    let mut works = stream::iter(works).buffer_unordered(at_once);
+    while let Some(done) = works.next().await {
+        done?;
+    }
+    Ok(())
+}
+
+/// Operations that are read at a time.
+const MOST_AT_ONCE: usize = 1_000;
+/// Rate limits are unknown, so concurrency is modest (contract 7, 29).
+const QUESTIONS_AT_ONCE: usize = 4;
+/// Of the table.
+const WRITES_AT_ONCE: usize = 16;
+/// Operations of one connection and resource in the minutes of a search: more are no list to find anything in.
+const MOST_LISTED: usize = 3_000;
+/// How far Catena's clock may be from ours.
+const MARGIN_MS: i64 = 60 * 1000;
+/// However short a policy's waits are.
+const SHORTEST_MARGIN_MS: i64 = 1_000;
+/// As long as the function may run (template): a lease bounds a crash and nothing else.
+const LEASE_MS: i64 = 90 * 1000;
