@@ -524,7 +524,7 @@ impl<'a> Asked<'a> {
         Self {
             fleet: operation.asked.fleet.as_str(),
             connection: &operation.asked.connection,
-            at: operation.created_at.unwrap_or(operation.submitted_at),
+            at: operation.created_at.unwrap_or(operation.called_at),
         }
     }
 }

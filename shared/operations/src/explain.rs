@@ -1,6 +1,6 @@
 //! What it means, and what to do: for people.
 
-use crate::{Operation, Outcome, Status};
+use crate::{Course, Operation, Outcome, Status};
 
 /// What a kind of error means (contract 5.4: `auth`, `validation`, `network`, `tsp`; open).
 pub fn meaning(error_type: &str) -> &'static str {
@@ -18,7 +18,10 @@ pub fn advice(operation: &Operation, status: Status) -> Option<&'static str> {
     match status {
         Status::Submitting | Status::Pending | Status::Success => None,
         Status::Unclear => Some("wait: Kingpin searches for it; an equal payload waits, too"),
-        Status::Refused => Some("mend what was refused, then send the same key again"),
+        Status::Refused => Some(match &operation.course {
+            Course::Refused(refused) if !refused.by_catena => "send the same key again",
+            _ => "mend what was refused, then send the same key again",
+        }),
         Status::Unknown => {
             Some("look at the provider whether it was done; if it wasn't, send it under a new key")
         }

@@ -416,11 +416,11 @@ impl Course {
 fn next_look(from: Timestamp, last: Option<Timestamp>, ages: &[i64], policy: &Policy) -> Timestamp {
     let looked = last.map_or(-1, |last| last.0.saturating_sub(from.0));
     let mut usual = ages.iter().map(|age| policy.wait(*age));
-    if let Some(age) = usual.find(|age| *age > looked) {
+    if let Some(age) = usual.clone().find(|age| *age > looked) {
         return from.plus(age);
     }
     let hour = policy.wait(HOUR_MS).max(1);
-    let first = ages.last().map_or(0, |age| policy.wait(*age));
+    let first = usual.next_back().unwrap_or_default();
     let hours = (looked - first) / hour + 1;
     from.plus(first.saturating_add(hours.saturating_mul(hour)))
 }

@@ -224,7 +224,7 @@ impl Operations<'_> {
     ) -> Result<Result<Option<OperationChanged>, String>, StoreError> {
         let id = stored.operation.id.clone();
         // As long as the operation itself: a webhook that comes late still finds it.
-        let expires_at = self.history_days.end(stored.operation.submitted_at);
+        let expires_at = self.history_days.end(stored.operation.called_at);
         let heard = match self.table.claim(catena_id, &id, expires_at).await? {
             Ok(heard) => heard.join(said),
             Err(owner) => return Ok(Err(owner)),
@@ -447,7 +447,8 @@ impl Table {
             .map_err(|error| damaged(&key(&at, OPERATION), error.to_string()))?;
         let string = |text: &str| AttributeValue::S(text.to_owned());
         let count = |number: u64| AttributeValue::N(number.to_string());
-        let expires_at = days.end(operation.submitted_at);
+        // From its last call, so that none ends while something is expected of it.
+        let expires_at = days.end(operation.called_at);
         let mut set = vec![
             "#schema = :schema",
             "#version = :next",

@@ -6,9 +6,12 @@ use std::{
     time::Duration,
 };
 
+use fleet::{FleetRef, Policy, Timestamp};
 use local::{Options, Stack, aws};
+use operations::{Asked, Kind, Operation, Refused, operation_id};
 use serde_json::{Value, json};
 use simulator::{Envelope, Fleet, events};
+use store::{Commit, HistoryDays, Operations, StoredOperation};
 use tempfile::TempDir;
 use time::OffsetDateTime;
 
@@ -249,6 +252,99 @@ async fn the_command_line_tells_what_the_functions_keep() {
             assert!(!all.contains(secret), "{command} prints {secret}");
         }
     }
+}
+
+/// A message of a fleet's that was asked for so many minutes ago, and Catena refused if it is of an even number.
+fn message(fleet: &str, number: i64) -> Operation {
+    let key = format!("order-{number}");
+    let id = operation_id(fleet, &key);
+    let asked = Asked {
+        fleet: FleetRef::parse(fleet).unwrap(),
+        key,
+        by: "arn:aws:iam::000000000000:user/dana".to_owned(),
+        resource: "message".to_owned(),
+        kind: Kind::Create,
+        target: None,
+        connection: "C-1".to_owned(),
+        digest: "d".to_owned(),
+    };
+    let now = OffsetDateTime::now_utc().unix_timestamp() * 1000;
+    let at = Timestamp(now - number * 60 * 1000);
+    let mut operation = Operation::new(id, asked, serde_json::Map::new(), at);
+    if number % 2 == 0 {
+        operation.refuse(Refused {
+            at,
+            why: "422: message_text: Field required".to_owned(),
+            by_catena: true,
+        });
+    }
+    operation
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn operations_are_listed_shown_and_explained() {
+    let described = Described::start().await;
+    let table = described.backend.table().await;
+    let writes = Operations {
+        table: &table,
+        policy: &Policy::default(),
+        history_days: HistoryDays::default(),
+        now: OffsetDateTime::now_utc,
+    };
+    // In no order.
+    for number in [7, 2, 5, 4, 1, 3, 6, 8] {
+        let fleet = if number > 6 { "FLEET-2" } else { "FLEET-1" };
+        let stored = StoredOperation::new(message(fleet, number));
+        let written = writes.keep(&stored).await.unwrap();
+        assert!(matches!(written, Commit::Written(_)));
+    }
+
+    let keys = |arguments: &[&str]| {
+        let listed = described.json(&[&["operation", "list"], arguments].concat());
+        let operations = listed["operations"].as_array().unwrap().iter();
+        let keys = operations.map(|it| it["idempotency_key"].as_str().unwrap().to_owned());
+        let keys: Vec<String> = keys.collect();
+        (keys.join(" ").replace("order-", ""), listed["more"] == true)
+    };
+    let all = |keys: &str| (keys.to_owned(), false);
+    assert_eq!(keys(&[]), all("1 2 3 4 5 6 7 8"));
+    assert_eq!(keys(&["--limit", "3"]), ("1 2 3".to_owned(), true));
+    assert_eq!(keys(&["--limit", "8"]), all("1 2 3 4 5 6 7 8"));
+    assert_eq!(keys(&["--fleet", "FLEET-2"]), all("7 8"));
+    assert_eq!(
+        keys(&["--fleet", "FLEET-1", "--status", "refused"]),
+        all("2 4 6")
+    );
+    assert_eq!(
+        keys(&["--status", "refused", "--limit", "1"]),
+        ("2".to_owned(), true)
+    );
+    assert_eq!(keys(&["--since", "210s"]), all("1 2 3"));
+    assert_eq!(keys(&["--since", "330s", "--until", "-150s"]), all("3 4 5"));
+    assert_eq!(keys(&["--resource", "vehicle"]), all(""));
+
+    let by_key = [
+        "operation",
+        "show",
+        "--fleet",
+        "FLEET-1",
+        "--key",
+        "order-2",
+    ];
+    let shown = described.json(&by_key);
+    let id = shown["id"].as_str().unwrap();
+    assert_eq!(shown["status"], "refused", "{shown}");
+    let explained = described.text(&["operation", "explain", id]);
+    assert!(
+        explained.contains("Catena refused it: 422: message_text: Field required"),
+        "{explained}"
+    );
+    let told = described.failure(&["operation", "show", &id.replace('0', "1")]);
+    assert!(told.contains("kingpin operation list"), "{told}");
+    // Those that were cut off are all to be searched for since.
+    let status = described.json(&["status"]);
+    assert_eq!(status["operations"]["open"], 4, "{status}");
+    assert_eq!(status["operations"]["due"]["count"], 4, "{status}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -279,12 +279,12 @@ fn says(said: &Said) -> String {
         Word::Failed => "Catena: failed".to_owned(),
         Word::Success => {
             let ids = [
-                ("what was written is its", &said.resource_id),
-                ("the provider's id of it is", &said.source_id),
+                ("resource", &said.resource_id),
+                ("at the provider", &said.source_id),
             ];
             let ids = ids
                 .into_iter()
-                .filter_map(|(words, id)| Some(format!("; {words} {}", plain(id.as_ref()?))));
+                .filter_map(|(words, id)| Some(format!(", {words} {}", plain(id.as_ref()?))));
             format!("Catena: success{}", ids.collect::<String>())
         }
     }

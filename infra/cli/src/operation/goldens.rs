@@ -194,7 +194,7 @@ fn stored(operation: Operation) -> StoredOperation {
     StoredOperation {
         operation,
         version: 3,
-        written_at: Timestamp(0),
+        written_at: at(NOW),
     }
 }
 

@@ -9,7 +9,7 @@ use crate::{Course, Looked, Operation, Refused, Status};
 
 /// One thing that happens.
 fn step(operation: &mut Operation, rng: &mut Rng, policy: &Policy, now: Timestamp) {
-    match rng.u8(0..7) {
+    match rng.u8(0..8) {
         0 => {
             let id = rng.choice(["catena-1", "catena-2"]).unwrap();
             operation.accept(id, rng.bool().then_some(now), heard(rng), now);
@@ -23,6 +23,7 @@ fn step(operation: &mut Operation, rng: &mut Rng, policy: &Policy, now: Timestam
         3 => operation.note(&Looked::Answered, policy, now),
         4 => operation.note(&Looked::Failed("503".to_owned()), policy, now),
         5 => operation.hear(said(rng)),
+        6 => operation.note(&Looked::Refused("403".to_owned()), policy, now),
         _ => {
             let may =
                 matches!(operation.course, Course::Refused(_)) && operation.catena_id.is_none();

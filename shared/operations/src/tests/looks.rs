@@ -39,7 +39,11 @@ fn looks_that_bring_nothing_end_by_the_deadline_and_one_more() {
     for policy in policies() {
         let calling = operation(map(json!({})));
         for start in [accepted(), unclear(), calling] {
-            for looked in [Looked::Answered, Looked::Failed("503".to_owned())] {
+            for looked in [
+                Looked::Answered,
+                Looked::Refused("403".to_owned()),
+                Looked::Failed("503".to_owned()),
+            ] {
                 let mut operation = start.clone();
                 let times = looks(&mut operation, &looked, &policy);
                 let last = *times.last().unwrap();
@@ -89,14 +93,16 @@ fn an_unclear_one_is_unknown_after_ten_minutes_of_searches_or_at_the_deadline() 
         let (mut operation, mut now) = (unclear(), START);
         while operation.status(now).is_open() {
             now = now.plus(rng.i64(1..20 * MINUTE));
-            let looked = match rng.bool() {
-                true => Looked::Answered,
-                false => Looked::Failed("503".to_owned()),
+            let looked = match rng.u8(0..4) {
+                0 => Looked::Answered,
+                // It would refuse for ever.
+                1 => Looked::Refused("403".to_owned()),
+                _ => Looked::Failed("503".to_owned()),
             };
             operation.note(&looked, &policy, now);
             let enough = START.plus(policy.wait(10 * MINUTE));
-            let over =
-                now >= operation.deadline(&policy) || looked == Looked::Answered && now >= enough;
+            let over = now >= operation.deadline(&policy)
+                || !matches!(looked, Looked::Failed(_)) && now >= enough;
             let lost = matches!(operation.course, Course::Lost { .. });
             assert_eq!(lost, over, "{operation:?}");
         }
@@ -140,7 +146,12 @@ fn a_policy_that_becomes_shorter_ends_an_operation_at_its_next_look() {
 fn an_end_that_comes_late_counts_all_the_same() {
     let mut operation = accepted();
     looks(&mut operation, &Looked::Answered, &Policy::default());
-    assert!(operation.why().unwrap().contains("no end of it in time"));
+    assert!(
+        operation
+            .why()
+            .unwrap()
+            .contains("no end of it was told in time")
+    );
     let done = super::some::word(2, crate::Word::Success);
     operation.accept("catena-1", None, Heard::default().fold(done), START);
     assert_eq!(operation.status(START.plus(9 * DAY)), Status::Success);
