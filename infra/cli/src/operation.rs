@@ -110,7 +110,7 @@ async fn one(source: &Source, which: &Which) -> Result<StoredOperation> {
 }
 
 fn unknown(which: &Which, place: &str) -> anyhow::Error {
-    let kept = "They are kept for `HistoryDays` from when they were first asked for.";
+    let kept = "They are kept for `HistoryDays` from their last call.";
     if let Some((fleet, key)) = which.fleet.as_ref().zip(which.key.as_ref()) {
         return anyhow!(
             "no operation of fleet {fleet} under the key {key} is known in {place}\n\
