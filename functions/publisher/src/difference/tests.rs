@@ -4,6 +4,7 @@ use fleet::{
     Agreement, AgreementStatus, At, ConnectionFact, ConnectionState, Decision, Fact,
     IntegrationRequest, InvitationFact, Level, Observation, Override, OverrideKind,
 };
+use operations::{Asked, Heard, Kind, Operation, Said, Word};
 use serde_json::{Value, json};
 
 use super::*;
@@ -386,10 +387,111 @@ fn every_event_is_documented_and_happens() {
             );
         }
     }
+    for versions in operation_histories() {
+        happened.extend(told_of(&versions).iter().map(|it| it.name().to_owned()));
+    }
     assert!(
         happened.iter().eq(&documented),
         "{happened:?} {documented:?}"
     );
+}
+
+/// Versions of write operations, one after the other: one that ends, then otherwise; one that is lost and then found done all the same.
+fn operation_histories() -> [Vec<StoredOperation>; 2] {
+    let now = Timestamp(1_777_881_600_000);
+    let said = |at: i64, word: Word| Said {
+        at: now.plus(at),
+        word,
+        resource_id: None,
+        source_id: None,
+        attempts: Vec::new(),
+    };
+    let asked = Asked {
+        fleet: FleetRef::parse("FLEET-1").unwrap(),
+        key: "key".to_owned(),
+        by: "arn:aws:iam::123456789012:user/partner".to_owned(),
+        resource: "message".to_owned(),
+        kind: Kind::Create,
+        target: None,
+        connection: "connection".to_owned(),
+        digest: "digest".to_owned(),
+    };
+    let id = operations::operation_id("FLEET-1", "key");
+    let called = Operation::new(id, asked, serde_json::Map::new(), now);
+    let accepted = |operation: &Operation, said| {
+        let mut operation = operation.clone();
+        let heard = Heard::default().fold(said);
+        operation.accept("catena", None, heard, now);
+        operation
+    };
+    let pending = accepted(&called, said(1, Word::Pending));
+    let failed = accepted(&pending, said(2, Word::Failed));
+    let late = accepted(&failed, said(1, Word::Success));
+    let done = accepted(&late, said(3, Word::Success));
+    let mut unclear = called.clone();
+    unclear.lose_answer("the connection broke", now);
+    let mut lost = unclear.clone();
+    let ages = now.plus(60 * 60 * 1000);
+    lost.note(&operations::Looked::Answered, &Policy::default(), ages);
+    let found = accepted(&lost, said(4, Word::Success));
+    let versions = |all: Vec<Operation>| {
+        let version = |(place, operation): (usize, Operation)| StoredOperation {
+            operation,
+            version: place as u64 + 1,
+            written_at: now.plus(place as i64 * 1000),
+        };
+        all.into_iter().enumerate().map(version).collect()
+    };
+    [
+        versions(vec![
+            called.clone(),
+            pending,
+            failed,
+            late,
+            done.clone(),
+            done,
+        ]),
+        versions(vec![called, unclear, lost, found]),
+    ]
+}
+
+fn told_of(versions: &[StoredOperation]) -> Vec<DomainEvent> {
+    let first = std::iter::once(None).chain(versions.iter().map(Some));
+    let pairs = first.zip(versions);
+    pairs
+        .filter_map(|(old, new)| end_of_operation(old, new, new.written_at))
+        .collect()
+}
+
+#[test]
+fn each_end_of_an_operation_is_told_once_and_another_end_is_told_again() {
+    let [contradicted, lost] = operation_histories();
+    let told = |versions: &[StoredOperation]| {
+        let told = told_of(versions).into_iter();
+        told.map(|it| (it.name(), json!(it)["version"].as_u64().unwrap()))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        told(&contradicted),
+        [("operation.failed", 3), ("operation.succeeded", 5)]
+    );
+    assert_eq!(
+        told(&lost),
+        [("operation.unknown", 3), ("operation.succeeded", 4)]
+    );
+    let event = json!(told_of(&contradicted)[1]);
+    assert_eq!(event["fleet_ref"], "FLEET-1");
+    assert_eq!(event["operation"]["idempotency_key"], "key");
+    assert_eq!(event["operation"]["contradicted"], true);
+    assert_eq!(event["operation"]["status"], "success");
+    // Told again it has the same id, and no other event has it.
+    let ids: BTreeSet<String> = operation_histories()
+        .iter()
+        .flat_map(|versions| told_of(versions))
+        .map(|it| it.id)
+        .collect();
+    assert_eq!(ids.len(), 4);
+    assert!(ids.contains(&told_of(&contradicted)[0].id));
 }
 
 /// The events of all versions add up: what one ends with, the next begins with, and the last is how the record stood when it was
