@@ -1,18 +1,18 @@
-//! What webhooks say of write operations, against the event processor's real binary and the table: in any order, before and after
-//! anybody knows whose they are.
+//! What webhooks say of write operations, in any order, before and after anybody knows whose they are, and what is said of those that are searched
+//! for in vain: the real binaries of the event processor and the reconciler against the table.
 
 use std::{collections::BTreeSet, time::Duration};
 
 use fleet::{FleetRef, Policy, Timestamp};
 use local::runtime_api::Function;
-use operations::{Asked, Heard, Kind, Operation, Status};
+use operations::{Asked, Course, Heard, Kind, Operation, Status};
 use serde_json::{Map, Value, json};
-use simulator::{Envelope, Fleet, events};
+use simulator::{Config, Envelope, Fleet, Simulator, events};
 use store::{Commit, HistoryDays, Operations, StoredOperation, Table, timestamp};
 use time::OffsetDateTime;
 
 use crate::{
-    backend::{Backend, outcomes},
+    backend::{Backend, KEY, outcomes},
     batches::{batch, bodies, failed},
 };
 
@@ -192,6 +192,71 @@ async fn a_write_that_failed_for_credentials_has_its_fleet_looked_at() {
         tasks.contains(&r#"{"v":1,"task":{"fleet":"FLEET-1"}}"#),
         "{tasks:?}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_searched_for_in_vain_is_unknown_and_a_person_is_told() {
+    let backend = Backend::start().await;
+    let table = backend.table().await;
+    let policy = policy();
+    let to = operations(&table, &policy);
+    let catena = Simulator::start(Config {
+        listen: None,
+        webhook_url: "http://127.0.0.1:9/webhooks/catena".to_owned(),
+        signing_key: KEY.to_owned(),
+    });
+    let catena = catena.await.unwrap();
+    let reconciler = backend.reconciler(catena.url(), &[]).await;
+    let fleet = fleet("FLEET-1");
+    let mut stored = called(to, &fleet).await;
+    let ago = |minutes: i64| timestamp(OffsetDateTime::now_utc()).plus(-minutes * 60 * 1000);
+    stored.operation.course = Course::Unclear {
+        since: ago(12),
+        until: ago(11),
+        searched_at: Some(ago(5)),
+        why: "the connection broke".to_owned(),
+    };
+    let Commit::Written(_) = to.keep(&stored).await.unwrap() else {
+        panic!("somebody else wrote it");
+    };
+    // The sweep finds it, and a task looks.
+    reconciler.invoke(&json!({ "sweep": true })).await.unwrap();
+    let tasks = backend.receive_from(&backend.tasks_url).await;
+    let tasks: Vec<&str> = tasks.iter().filter_map(|it| it["body"].as_str()).collect();
+    assert!(
+        tasks.contains(&r#"{"v":1,"task":"operations"}"#),
+        "{tasks:?}"
+    );
+    let again = json!({ "Records": [
+        { "messageId": "1", "receiptHandle": "1", "body": r#"{"v":1,"task":"operations"}"#, "attributes": {}, "messageAttributes": {}, "eventSource": "aws:sqs" },
+    ] });
+    for _ in 0..2 {
+        let answer = reconciler.invoke(&again).await.unwrap();
+        assert_eq!(
+            answer["batchItemFailures"],
+            json!([]),
+            "{}",
+            reconciler.output()
+        );
+    }
+    let found = table
+        .operation(&stored.operation.id)
+        .await
+        .unwrap()
+        .unwrap();
+    let now = timestamp(OffsetDateTime::now_utc());
+    assert_eq!(found.operation.status(now), Status::Unknown);
+    assert_eq!(found.operation.payload, None);
+    let why = "the connection broke; Catena lists none that can only be this one";
+    assert_eq!(found.operation.why(), Some(why));
+    let told = outcomes(&reconciler);
+    let told = told.iter().filter(|it| *it == "operation-unknown");
+    assert_eq!(told.count(), 1, "{}", reconciler.output());
+    let calls = catena.api_calls();
+    let lists = calls
+        .iter()
+        .filter(|it| it.path.ends_with("/resource-operations"));
+    assert_eq!(lists.count(), 1, "what is over isn't asked about");
 }
 
 /// Takes off the tasks queue what connecting put there.

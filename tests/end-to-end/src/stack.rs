@@ -464,6 +464,7 @@ fn metric_filters_count_outcomes_that_exist() {
     let printed = [
         "applied",
         "large-record",
+        "operation-unknown",
         "oversize",
         "parked-unresolved",
         "quarantined",
