@@ -172,7 +172,7 @@ impl Refusal {
         StatusCode::from_u16(self.problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
-    fn because(self, error: &dyn std::error::Error) -> Self {
+    pub(crate) fn because(self, error: &dyn std::error::Error) -> Self {
         Self {
             cause: Some(describe(error)),
             ..self

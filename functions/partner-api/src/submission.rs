@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use catena_client::{CatenaError, Client};
 use fleet::{FleetRef, Policy, Timestamp};
 use operations::{Asked, Course, Heard, Operation, Refused, Status};
@@ -88,16 +89,14 @@ impl Writes {
                     "The table was too slow, so nothing was sent to Catena. The same key may be sent again.",
                 ));
             }
-            let Some(next) = self.about_to_call(submitter, wanted, &connection, known) else {
+            let Some(mut next) = self.about_to_call(submitter, wanted, &connection, known) else {
                 continue;
             };
-            match self.operations().keep(&next).await.map_err(unsent)? {
-                Commit::Conflict => {}
-                Commit::Written(stored) => {
-                    let time = MOST_TIME.min(LATEST_END.saturating_sub(started.elapsed()));
-                    let stored = self.call(stored, wanted, &connection, time).await?;
-                    return Ok(Submitted { stored, sent: true });
-                }
+            next.operation.caller_mark = Some(mark()?);
+            if let Some(stored) = self.keep(next).await? {
+                let time = MOST_TIME.min(LATEST_END.saturating_sub(started.elapsed()));
+                let stored = self.call(stored, wanted, &connection, time).await?;
+                return Ok(Submitted { stored, sent: true });
             }
         }
         Err(Refusal::new(
@@ -164,6 +163,26 @@ impl Writes {
         Some(StoredOperation::new(operation))
     }
 
+    /// Writes an operation that is about to be sent; `None` if somebody else with the same key was faster. A write may get through though its
+    /// answer doesn't: so what the table has then is looked at.
+    async fn keep(&self, next: StoredOperation) -> Result<Option<StoredOperation>, Refusal> {
+        let failed = match self.operations().keep(&next).await {
+            Ok(Commit::Written(stored)) => return Ok(Some(stored)),
+            Ok(Commit::Conflict) => None,
+            Err(error @ StoreError::Unavailable { .. }) => Some(error),
+            Err(error) => return Err(unsent(error)),
+        };
+        let found = self.table.operation(&next.operation.id).await;
+        let mark = &next.operation.caller_mark;
+        let own = found
+            .map_err(unsent)?
+            .filter(|it| it.operation.caller_mark == *mark && it.operation.is_calling());
+        match (own, failed) {
+            (None, Some(error)) => Err(unsent(error)),
+            (own, _) => Ok(own),
+        }
+    }
+
     /// The one call, and what it came to.
     async fn call(
         &self,
@@ -228,7 +247,10 @@ impl Writes {
         let lose = |operation: &mut Operation| operation.lose_answer(why, now);
         let changed = self.operations().change(&id, Some(stored), lose).await;
         let stored = match changed.map_err(sent)? {
-            Some(changed) => changed.stored,
+            Some(changed) => {
+                self.operations().follow(&changed).await;
+                changed.stored
+            }
             None => self.as_it_is(&id).await?,
         };
         let wait = u64::try_from(self.policy.wait(FIRST_SEARCH_MS)).unwrap_or_default();
@@ -296,6 +318,17 @@ impl Writes {
     pub(crate) fn now(&self) -> Timestamp {
         api::Moment::from((self.now)()).0
     }
+}
+
+/// See [`Operation::caller_mark`].
+fn mark() -> Result<String, Refusal> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|error| {
+        let detail =
+            "The system has no random numbers. Nothing was sent; the same key may be sent again.";
+        Refusal::new(Kind::Broken, detail).because(&error)
+    })?;
+    Ok(BASE64_URL_SAFE_NO_PAD.encode(bytes))
 }
 
 /// When the call of an operation began.

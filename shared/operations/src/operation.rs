@@ -41,6 +41,10 @@ pub struct Operation {
     pub called_at: Timestamp,
     /// Calls that may have left.
     pub calls: u32,
+    /// What tells who is about to make the last call from others with the same key, should it not learn whether its write got through:
+    /// random.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub caller_mark: Option<String>,
     /// How far it is.
     pub course: Course,
     /// What is written: kept only while nobody knows whether Catena has it, because it may be what a person wrote to another.
@@ -201,6 +205,7 @@ impl Operation {
             submitted_at: now,
             called_at: now,
             calls: 1,
+            caller_mark: None,
             course: Course::calling(now),
             payload: Some(payload),
             catena_id: None,

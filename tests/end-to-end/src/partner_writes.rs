@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use axum::http::Method;
 use futures_util::future::join_all;
+use local::wire::Fault;
 use serde_json::{Value, json};
 use simulator::{
     Announce, ApiFault, ApiFaultKind, ConnectionStatus, OperationRule, OperationStep, Scenario,
@@ -507,4 +508,55 @@ async fn nothing_is_sent_twice_whatever_catena_does_with_the_call() {
     }
     let calls = partner.asked().into_iter().filter(|it| it == SEND).count();
     assert_eq!(calls, 7);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_swallows_answers_makes_nothing_be_sent_twice_and_the_answer_says_so() {
+    let partner = Partner::start().await;
+    connected(&partner, "FLEET-1").await;
+    let wire = &partner.running.stack.wire;
+    // The turn is taken; that the operation is written is learnt by reading; that Catena accepted can't be written for sure.
+    wire.fault_after(1, "partner-api", "dynamodb:UpdateItem", Fault::LoseAnswer);
+    let (status, problem) = submit(&partner, "FLEET-1", "key", message("Hello")).await;
+    assert_eq!(
+        (status, kind(&problem)),
+        (503, "table-unavailable"),
+        "{problem}"
+    );
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(detail.contains("The write was sent to Catena"), "{detail}");
+    assert_eq!(written(&partner), ["Hello"]);
+    wire.heal();
+    let (status, same) = submit(&partner, "FLEET-1", "key", message("Hello")).await;
+    assert_eq!((status, &same["calls"]), (200, &json!(1)), "{same}");
+
+    // While nothing can be written, nothing is sent.
+    let down = || Fault::error(500, "InternalServerError");
+    wire.fault("partner-api", "dynamodb:UpdateItem", down());
+    let (status, problem) = submit(&partner, "FLEET-1", "other", message("Other")).await;
+    assert_eq!(
+        (status, kind(&problem)),
+        (503, "table-unavailable"),
+        "{problem}"
+    );
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(detail.contains("Nothing was sent to Catena"), "{detail}");
+    wire.heal();
+    assert_eq!(written(&partner), ["Hello"]);
+    let (status, sent) = submit(&partner, "FLEET-1", "other", message("Other")).await;
+    assert_eq!(
+        (status, &sent["status"]),
+        (202, &json!("pending")),
+        "{sent}"
+    );
+
+    // A lost answer of the first write alone is no hindrance.
+    wire.fault_times(1, "partner-api", "dynamodb:UpdateItem", Fault::LoseAnswer);
+    let (status, sent) = submit(&partner, "FLEET-1", "third", message("Third")).await;
+    assert_eq!(
+        (status, &sent["status"]),
+        (202, &json!("pending")),
+        "{sent}"
+    );
+    assert_eq!(written(&partner), ["Hello", "Other", "Third"]);
 }
