@@ -29,7 +29,10 @@ pub(crate) async fn run(count: usize) -> String {
     let simulator = watched.simulator();
     let report = simulator.run(&Scenario::onboarding(FLEETS)).await;
     watched.settled().await;
-    for (word, after, outcome) in ends() {
+    // Later than the first looks, and than the last is written.
+    let late = Duration::from_secs(8) + Duration::from_millis(10) * u32::try_from(count).unwrap();
+    for (word, is_late, outcome) in ends() {
+        let after = if is_late { late } else { Duration::ZERO };
         let step = OperationStep::new(after, outcome).announced(Announce::Lost);
         let rule = OperationRule::new([step]).containing(&format!("[{word}]"));
         simulator.add_operation_rule(rule.created(Announce::Lost));
@@ -160,9 +163,8 @@ pub(crate) async fn run(count: usize) -> String {
 }
 
 /// How operations end, by a word in what they write: at once or later than their first looks.
-fn ends() -> [(&'static str, Duration, StepOutcome); 8] {
-    let soon = Duration::ZERO;
-    let late = Duration::from_secs(20);
+fn ends() -> [(&'static str, bool, StepOutcome); 8] {
+    let (soon, late) = (false, true);
     let failed = |error_type: &str| StepOutcome::Failed {
         error_type: Some(error_type.to_owned()),
         error_details: Some("the provider's words".to_owned()),

@@ -226,6 +226,23 @@ impl Hanging<'_> {
     }
 }
 
+/// Each cell so many times.
+fn cases(times: usize) -> Vec<Case> {
+    let mut cases = Vec::new();
+    for number in 0..times {
+        for row in Row::ALL {
+            let case = |column| Case {
+                row,
+                column,
+                number,
+            };
+            cases.extend(Column::ALL.map(case));
+        }
+    }
+    cases
+}
+
+/// Kingpin, Catena, and those that are killed.
 struct Drill {
     watched: Watched,
     table: Table,
@@ -250,14 +267,22 @@ pub(crate) async fn run(times: usize) -> String {
     let bus = &drill.watched.running.stack.deployment;
     let bus = bus.output("EventBusName").unwrap();
     let subscriber = Subscriber::of(&drill.watched.running.stack.aws, bus).await;
-    let mut tried = Vec::new();
     let done = &AtomicBool::new(false);
     let story = async {
-        for lag in [Row::ShortLag, Row::LongLag, Row::LostBefore].map(Row::lag) {
-            simulator.set_operation_list_lag(lag);
-            tried.extend(drill.phase(lag, times).await);
-        }
+        let cases = cases(times);
+        let (crashes, others): (Vec<_>, Vec<_>) =
+            cases.into_iter().partition(|case| case.row.is_crash());
+        // Nobody else's call is taken for over before 40 s: until then those that crash wait, and Catena lists what it has of them.
+        let (mut tried, others) =
+            tokio::join!(drill.attempts(crashes, usize::MAX), drill.by_lags(&others));
+        tried.extend(others);
+        drill.settled(&tried).await;
+        // Of two ends the second may still be on its way.
+        simulator.idle().await;
+        drill.watched.settled().await;
+        drill.ask_again(&tried).await;
         done.store(true, Ordering::Relaxed);
+        tried
     };
     let sweeps = async {
         while !done.load(Ordering::Relaxed) {
@@ -265,7 +290,7 @@ pub(crate) async fn run(times: usize) -> String {
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
     };
-    tokio::join!(story, sweeps);
+    let (tried, ()) = tokio::join!(story, sweeps);
 
     let faults = simulator.api_faults();
     assert!(faults.is_empty(), "never happened: {faults:?}");
@@ -275,8 +300,9 @@ pub(crate) async fn run(times: usize) -> String {
     assert_eq!(drill.watched.running.dead_letters().await, 0);
     let ends = drill.ends(&tried).await;
     let told = drill.assert_told(&subscriber, &tried, &ends).await;
+    let overtaken = drill.overtaken(&tried, &ends).await;
     let cells = drill.assert_true(&tried, &ends);
-    drill.figures(&cells, told, start.elapsed())
+    drill.figures(&cells, told, overtaken, start.elapsed())
 }
 
 impl Drill {
@@ -311,40 +337,28 @@ impl Drill {
         }
     }
 
-    /// All cases of which Catena's list lags so, to their ends.
-    async fn phase(&self, lag: Duration, times: usize) -> Vec<Tried> {
-        let mut cases = Vec::new();
-        for number in 0..times {
-            for row in Row::ALL.into_iter().filter(|row| row.lag() == lag) {
-                let case = |column| Case {
-                    row,
-                    column,
-                    number,
-                };
-                cases.extend(Column::ALL.map(case));
-            }
+    /// One lag of Catena's list after the other, each to the end of its cases.
+    async fn by_lags(&self, cases: &[Case]) -> Vec<Tried> {
+        let mut all = Vec::new();
+        for lag in [Row::ShortLag, Row::LongLag, Row::LostBefore].map(Row::lag) {
+            self.watched.simulator().set_operation_list_lag(lag);
+            let of_lag = cases.iter().filter(|case| case.row.lag() == lag);
+            let tried = self
+                .attempts(of_lag.copied().collect(), CASES_AT_ONCE)
+                .await;
+            self.settled(&tried).await;
+            all.extend(tried);
         }
-        let (crashes, others): (Vec<_>, Vec<_>) =
-            cases.into_iter().partition(|case| case.row.is_crash());
-        let of = async |cases: Vec<Case>, at_once| {
-            let cases = cases.into_iter().map(|case| self.attempt(case));
-            let cases: Vec<_> = cases.collect();
-            stream::iter(cases)
-                .buffer_unordered(at_once)
-                .collect::<Vec<_>>()
-                .await
-        };
-        // Those that crash spend their time waiting: nobody else's call is taken for over before 40 s.
-        let (crashes, others) = tokio::join!(of(crashes, usize::MAX), of(others, CASES_AT_ONCE));
-        let tried: Vec<Tried> = crashes.into_iter().chain(others).collect();
-        self.settled(&tried).await;
-        let again = tried.iter().map(|it| self.ask_again(it));
-        let again: Vec<_> = again.collect();
-        stream::iter(again)
-            .buffer_unordered(CALLS_AT_ONCE)
-            .collect::<()>()
-            .await;
-        tried
+        all
+    }
+
+    async fn attempts(&self, cases: Vec<Case>, at_once: usize) -> Vec<Tried> {
+        // Collected first, so that the closures' borrows end.
+        let attempts: Vec<_> = cases.into_iter().map(|case| self.attempt(case)).collect();
+        stream::iter(attempts)
+            .buffer_unordered(at_once)
+            .collect()
+            .await
     }
 
     /// Waits until nothing more is expected.
@@ -360,9 +374,6 @@ impl Drill {
             assert!(Instant::now() < give_up, "never settled: {open:#?}");
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
-        // Of two ends the second may still be on its way.
-        self.watched.simulator().idle().await;
-        self.watched.settled().await;
     }
 
     /// All operations of these cases.
@@ -580,7 +591,15 @@ impl Drill {
     }
 
     /// Every key still tells the same, once it is over, and so does its id.
-    async fn ask_again(&self, tried: &Tried) {
+    async fn ask_again(&self, tried: &[Tried]) {
+        let again: Vec<_> = tried.iter().map(|it| self.ask_one_again(it)).collect();
+        stream::iter(again)
+            .buffer_unordered(CALLS_AT_ONCE)
+            .collect::<()>()
+            .await;
+    }
+
+    async fn ask_one_again(&self, tried: &Tried) {
         let Tried { case, fleet, .. } = tried;
         let (keys, texts) = (case.keys(), case.texts());
         for (place, id) in tried.ids.iter().enumerate() {
@@ -724,6 +743,27 @@ impl Drill {
         told.values().map(BTreeMap::len).sum()
     }
 
+    /// How many operations' ends were told by a webhook before Kingpin knew whose they are.
+    async fn overtaken(&self, tried: &[Tried], ends: &BTreeMap<String, Operation>) -> usize {
+        let catena_ids = |row: Option<Row>| {
+            let tried = tried
+                .iter()
+                .filter(move |it| row.is_none_or(|row| row == it.case.row));
+            let ids = tried.flat_map(|it| &it.ids);
+            ids.filter_map(|id| ends[id].catena_id.clone())
+                .collect::<Vec<_>>()
+        };
+        let overtaken = async |row| {
+            let remotes = self.table.remotes(catena_ids(row)).await.unwrap();
+            let overtaken = remotes.values().filter(|it| it.heard.outcome().is_some());
+            overtaken.count()
+        };
+        let all = catena_ids(Some(Row::WebhookFirst)).len();
+        let first = overtaken(Some(Row::WebhookFirst)).await;
+        assert!(first * 10 >= all * 9, "{first} of {all} only");
+        overtaken(None).await
+    }
+
     /// Everything that is promised holds of every case; the figures of each cell.
     fn assert_true(
         &self,
@@ -809,6 +849,7 @@ impl Drill {
         &self,
         cells: &BTreeMap<(Row, Column), Cell>,
         told: usize,
+        overtaken: usize,
         lasted: Duration,
     ) -> String {
         let mut text = format!(
@@ -853,7 +894,7 @@ impl Drill {
         let _ = write!(
             text,
             "{} cells, {} times: {} operations, {} writes, never two of one key; each ended as Catena has it, or unknown: {:?}; {} \
-             waited for an equal write; {} calls, {} of them answered by a 5xx and sent again; {} processes killed; {told} events agree; \
+             waited for an equal write; {} calls, {} of them answered by a 5xx and sent again; {} processes killed; {overtaken} ends were told before anybody knew whose they are; {told} events agree; \
              {:.0} s",
             cells.len(),
             all.times,
