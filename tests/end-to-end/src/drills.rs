@@ -511,7 +511,7 @@ async fn writes() {
 /// Writes of which no webhook ever comes.
 #[tokio::test(flavor = "multi_thread")]
 async fn polls() {
-    println!("polls: {}", crate::silence::run(scale(400, 10_000)).await);
+    println!("polls: {}", crate::silence::run(scale(1_000, 10_000)).await);
 }
 
 /// Fleets in a browser, from their links through Connect and back.
