@@ -193,7 +193,7 @@ fn built_tests(options: &[&str]) -> Result<Tests, Error> {
 }
 
 /// The functions in `tests/end-to-end/src/drills.rs`.
-const DRILLS: [&str; 13] = [
+const DRILLS: [&str; 15] = [
     "shuffle",
     "conflicts",
     "crashes",
@@ -203,6 +203,8 @@ const DRILLS: [&str; 13] = [
     "breaker",
     "rotation",
     "idle",
+    "writes",
+    "polls",
     "invitations",
     "access",
     "openapi",
@@ -272,6 +274,9 @@ cargo xtask <command>
              rotation             the signing key changes under 5,000 deliveries, once undisturbed, and
                                   once with forged deliveries and a rotation that is killed
              idle                 10,000 fleets of which nothing is missing, and what a sweep asks for
+             writes               12 things that go wrong with a write, each with the same key again, an equal
+                                  payload and another one besides, 100 times: never two writes of a key
+             polls                10,000 writes of which no webhook comes, settled within a call limit
              invitations          the partner API is killed before and after each of its calls
              access               2,000 answers about access next to as many bare GetItems
              openapi              schemathesis calls the partner API by its OpenAPI document

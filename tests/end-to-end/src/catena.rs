@@ -12,7 +12,7 @@ use simulator::{ApiFault, ApiFaultKind, Simulator};
 use time::OffsetDateTime;
 
 const INVITATIONS: &str = "/v2/orgs/invitations";
-const TIME: Duration = Duration::from_secs(10);
+pub(crate) const TIME: Duration = Duration::from_secs(10);
 
 struct Catena {
     simulator: Simulator,

@@ -502,6 +502,18 @@ async fn rotation() {
     println!("rotation: {told}");
 }
 
+/// Writes, and everything that can get lost on the way, come twice, or contradict itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn writes() {
+    println!("writes: {}", crate::writes::run(scale(4, 100)).await);
+}
+
+/// Writes of which no webhook ever comes.
+#[tokio::test(flavor = "multi_thread")]
+async fn polls() {
+    println!("polls: {}", crate::silence::run(scale(1_000, 10_000)).await);
+}
+
 /// Fleets in a browser, from their links through Connect and back.
 #[tokio::test(flavor = "multi_thread")]
 async fn journeys() {

@@ -6,7 +6,8 @@
 //! Catena's API, `openapi` the partner API by its document; `orders` and `translations` need nothing, `cost` the local DynamoDB.
 //! `set_aside` releases what was quarantined and moves dead letters back. `subscribing` sets a fresh stack up and sees to its subscriptions,
 //! `cut_off` kills the program in the middle of that. `drills` are short here and long by `cargo xtask drill`; `losses` and `kills` are two of them, which let `fates` befall fleets and
-//! hold their records to the simulator's `truth`; `breaker` and `rotation` are others, whose webhooks come by `subscribed`'s subscriptions.
+//! hold their records to the simulator's `truth`; `breaker` and `rotation` are others, whose webhooks come by `subscribed`'s subscriptions;
+//! `writes` and `silence` are about writes by a fleet's provider.
 
 #![expect(clippy::unwrap_used, reason = "a test that can't go on panics")]
 
@@ -37,9 +38,11 @@ mod reconciling;
 mod returns;
 mod rotation;
 mod set_aside;
+mod silence;
 mod stack;
 mod subscribed;
 mod subscribing;
 mod table;
 mod translations;
 mod truth;
+mod writes;
