@@ -326,7 +326,7 @@ fn contents(
         match &event.resource {
             Resource::Tsp(_) => drop(contents.looks.insert(Task::Requests)),
             Resource::ResourceOperation(operation) => {
-                match translation::operation(operation, envelope.id_time()) {
+                match translation::operation_of_event(&event.name, operation, envelope.id_time()) {
                     Some(told) => contents.heard.push(Heard {
                         owner,
                         told,

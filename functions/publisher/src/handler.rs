@@ -268,6 +268,15 @@ impl Publisher {
             info!(item, fleet.ref = fleet, record.version = version, outcome = "no-news", "{item}: nothing to tell");
             return;
         }
+        if work.names.contains(&"operation.unknown") {
+            warn!(
+                item,
+                fleet.ref = fleet,
+                record.version = version,
+                outcome = "operation-unknown",
+                "{item}: nobody can tell whether this write was done: see `kingpin operation explain`"
+            );
+        }
         let events = work.names.join(" ");
         let now = timestamp((self.now)());
         let latency_ms = work.at.map(|at| now.0.saturating_sub(at.0));

@@ -33,6 +33,8 @@ struct Seen {
     settled: AtomicUsize,
     /// Calls of Catena; of lists, pages.
     calls: AtomicUsize,
+    /// Calls in a row that weren't answered.
+    failures: AtomicUsize,
 }
 
 /// Why no more is asked.
@@ -60,17 +62,18 @@ struct Looks<'a> {
 }
 
 impl Reconciler {
-    /// Whether a write operation is due, and nobody looks.
-    pub(crate) async fn operations_are_due(
+    /// Since when a write operation is due, if nobody looks.
+    pub(crate) async fn operations_due_since(
         &self,
         shared: &Shared,
         now: Timestamp,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Option<i64>, StoreError> {
         let busy = |until: Option<Timestamp>| until.is_some_and(|until| now < until);
         if busy(shared.not_before) || busy(shared.operations_leased_until) {
-            return Ok(false);
+            return Ok(None);
         }
-        Ok(!self.table.due_operations(now, 1).await?.is_empty())
+        let first = self.table.due_operations(now, 1).await?.into_iter().next();
+        Ok(first.map(|(due, _)| due))
     }
 
     /// Looks at all write operations that are due, as far as there is time; the next sweep goes on.
@@ -96,11 +99,17 @@ impl Reconciler {
             deadline,
             seen: Seen::default(),
         };
-        let stopped = looks.all().await.err();
+        let mut stopped = looks.all().await.err();
+        if let Some(Stop::Catena(failure)) = &stopped
+            && let Err(error) = looks.give_up_overdue(failure).await
+        {
+            stopped = Some(Stop::Store(error));
+        }
         let Seen {
             looked,
             settled,
             calls,
+            failures: _,
         } = &looks.seen;
         let [looked, settled, calls] =
             [looked, settled, calls].map(|it| it.load(Ordering::Relaxed));
@@ -143,74 +152,90 @@ impl Reconciler {
 }
 
 impl Looks<'_> {
-    /// Returns once none is due, or says why there is more.
+    /// Returns once none is due, or says why there is more. Searches come first: they are few, and somebody waits for them.
     async fn all(&self) -> Result<(), Stop> {
         loop {
             self.has_time()?;
-            let at = self.at();
-            let due = self.to.table.due_operations(at, MOST_AT_ONCE).await?;
+            let due = self
+                .to
+                .table
+                .due_operations(self.at(), MOST_AT_ONCE)
+                .await?;
             let more = due.len() == MOST_AT_ONCE;
-            let ids: BTreeSet<String> = due.into_iter().map(|(_, id)| id).collect();
-            let found = self.to.table.operations(&ids).await?;
-            let mut due = Vec::new();
-            for (id, stored) in found {
-                match stored {
-                    // The index is a moment behind.
-                    Ok(stored) => {
-                        let is_due = stored.operation.due(self.to.policy);
-                        due.extend(is_due.filter(|due| *due <= at).map(|_| stored));
-                    }
-                    Err(error) => {
-                        error!(
-                            operation.id = id,
-                            cause = describe(&error),
-                            outcome = "operation-unreadable",
-                            "a write operation can't be read, so nobody looks at it"
-                        );
+            let mut found = false;
+            let mut known = Vec::new();
+            // What is searched for comes with its payload: not too many of those at a time.
+            for some in due.chunks(MOST_READ) {
+                let mut lost = Vec::new();
+                for stored in self.read(some).await? {
+                    found = true;
+                    match stored.operation.catena_id {
+                        Some(_) => known.push(stored),
+                        None => lost.push(stored),
                     }
                 }
+                self.search(&lost).await?;
             }
-            if due.is_empty() {
-                return Ok(());
-            }
-            let (known, lost): (Vec<_>, Vec<_>) = due
-                .into_iter()
-                .partition(|stored| stored.operation.catena_id.is_some());
-            let asked = self.poll(&known).await;
-            let searched = match &asked {
-                Ok(()) => self.search(&lost).await,
-                Err(_) => Ok(()),
-            };
-            if let Err(stop) = asked.and(searched) {
-                if let Stop::Catena(failure) = &stop {
-                    self.give_up_overdue(known.iter().chain(&lost), failure)
-                        .await?;
-                }
-                return Err(stop);
-            }
-            if !more {
+            self.poll(&known).await?;
+            if !found || !more {
                 return Ok(());
             }
         }
     }
 
+    /// Those that really are due: the index is a moment behind. What can't be read is put off, so that it stands in nobody's way.
+    async fn read(&self, due: &[(i64, String)]) -> Result<Vec<StoredOperation>, Stop> {
+        let ids: BTreeSet<String> = due.iter().map(|(_, id)| id.clone()).collect();
+        let mut found = self.to.table.operations(&ids).await?;
+        let mut read = Vec::new();
+        for (seen, id) in due {
+            match found.remove(id) {
+                Some(Ok(stored)) => {
+                    let is_due = stored.operation.due(self.to.policy);
+                    read.extend(is_due.filter(|due| *due <= self.at()).map(|_| stored));
+                }
+                Some(Err(error)) => {
+                    let cause = describe(&error);
+                    error!(
+                        operation.id = id,
+                        cause,
+                        outcome = "operation-unreadable",
+                        "a write operation can't be read, so nobody looks at it for an hour"
+                    );
+                    self.put_off(id, *seen).await?;
+                }
+                None => {}
+            }
+        }
+        Ok(read)
+    }
+
+    async fn put_off(&self, id: &str, seen: i64) -> Result<(), Stop> {
+        let until = self.at().plus(PUT_OFF_MS);
+        self.to.table.put_off_operation(id, seen, until).await?;
+        Ok(())
+    }
+
     /// Those whose time is over end as unknown, though Catena can't be asked. The others stay due.
-    async fn give_up_overdue<'s>(
-        &self,
-        due: impl Iterator<Item = &'s StoredOperation>,
-        failure: &CatenaError,
-    ) -> Result<(), Stop> {
-        let at = self.at();
-        let overdue = due.filter(|it| it.operation.deadline(self.to.policy) <= at);
-        for stored in overdue {
-            // As it is by now: it may have been asked about before Catena failed.
-            let stored = self.to.table.operation(&stored.operation.id).await?;
-            let still_due = |it: &StoredOperation| it.operation.due(self.to.policy) <= Some(at);
-            if let Some(stored) =
-                stored.filter(|it| it.operation.due(self.to.policy).is_some() && still_due(it))
-            {
-                self.note(&stored, Looked::Failed(failure.to_string()))
-                    .await?;
+    async fn give_up_overdue(&self, failure: &CatenaError) -> Result<(), StoreError> {
+        let due = self
+            .to
+            .table
+            .due_operations(self.at(), MOST_AT_ONCE)
+            .await?;
+        for some in due.chunks(MOST_READ) {
+            let due = match self.read(some).await {
+                Err(Stop::Store(error)) => return Err(error),
+                due => due.unwrap_or_default(),
+            };
+            let overdue = due
+                .iter()
+                .filter(|it| it.operation.deadline(self.to.policy) <= self.at());
+            for stored in overdue {
+                let noted = self.note(stored, Looked::Failed(failure.to_string())).await;
+                if let Err(Stop::Store(error)) = noted {
+                    return Err(error);
+                }
             }
         }
         Ok(())
@@ -266,9 +291,10 @@ impl Looks<'_> {
         stored: &StoredOperation,
     ) -> Result<(), Stop> {
         self.called();
-        let calls = self.reconciler.catena.within(TIME_FOR_ALL);
+        let calls = self.reconciler.catena.within(TIME_FOR_ONE);
         match calls.operation(connection, id).await {
             Ok(answer) => {
+                self.answered();
                 let observed = Instant::from_millis(answer.observed.at().millis());
                 match translation::operation(&answer.value, Some(observed)) {
                     Some(told) if told.id == id => self.tell(stored, &told).await,
@@ -287,11 +313,35 @@ impl Looks<'_> {
                 self.note(stored, Looked::Refused(failure.to_string()))
                     .await
             }
-            Err(failure) => Err(Stop::Catena(failure)),
+            Err(failure) => self.failed(stored, failure).await,
         }
     }
 
-    /// Asks for a list, and returns the ids that it lacks. It is read no further than asking for each would cost.
+    /// Catena didn't answer about one: that may be about this one alone. Several in a row are about all.
+    async fn failed(&self, stored: &StoredOperation, failure: CatenaError) -> Result<(), Stop> {
+        self.is_for_all(&failure)?;
+        self.note(stored, Looked::Failed(failure.to_string())).await
+    }
+
+    fn is_for_all(&self, failure: &CatenaError) -> Result<(), Stop> {
+        let of_all = matches!(
+            failure,
+            CatenaError::RateLimited { .. }
+                | CatenaError::Unauthorised { .. }
+                | CatenaError::Credentials(_)
+        );
+        let failures = self.seen.failures.fetch_add(1, Ordering::Relaxed) + 1;
+        if of_all || failures >= MOST_FAILURES {
+            return Err(Stop::Catena(failure.clone()));
+        }
+        Ok(())
+    }
+
+    fn answered(&self) {
+        self.seen.failures.store(0, Ordering::Relaxed);
+    }
+
+    /// Asks for a list, and returns the ids that it lacks. It is read no further than a third of what asking for each would cost.
     async fn poll_many<'i>(
         &self,
         fleets: &[&str],
@@ -310,7 +360,7 @@ impl Looks<'_> {
         let filter = OperationFilter {
             fleet_refs: fleets.iter().map(|it| (*it).to_owned()).collect(),
             from: Some(Instant::from_millis(from.0 - margin)),
-            to: Some(Instant::from_millis(to.0 + margin)),
+            to: Some(Instant::from_millis((to.0 + margin).min(self.at().0))),
             ..OperationFilter::default()
         };
         let mut left: BTreeSet<&str> = ids.iter().copied().collect();
@@ -319,7 +369,7 @@ impl Looks<'_> {
             .catena
             .within(TIME_FOR_ALL)
             .operations(&filter);
-        for _ in 0..ids.len() {
+        for _ in 0..ids.len().div_ceil(3) {
             if left.is_empty() || self.has_time().is_err() {
                 break;
             }
@@ -327,10 +377,14 @@ impl Looks<'_> {
             let page = match pages.next().await {
                 None => break,
                 Some(Ok(page)) => page,
-                // Each for itself, then: perhaps one record can't be read.
+                // Each for itself, then: perhaps one record can't be read, or the list is too much.
                 Some(Err(failure)) if is_lasting(&failure) => break,
-                Some(Err(failure)) => return Err(Stop::Catena(failure)),
+                Some(Err(failure)) => {
+                    self.is_for_all(&failure)?;
+                    break;
+                }
             };
+            self.answered();
             let told = page.value.iter().filter_map(|it| {
                 let told = translation::operation(it, Some(page.observed.at()))?;
                 let stored = by_id
@@ -352,7 +406,28 @@ impl Looks<'_> {
     async fn search(&self, lost: &[StoredOperation]) -> Result<(), Stop> {
         let works = lost.iter().map(|stored| async move {
             self.has_time()?;
-            self.search_one(stored).await
+            match self.search_one(stored).await {
+                // Of what is kept of one of those that Catena lists: nobody else has to wait for that.
+                Err(Stop::Store(error)) if error.is_lasting() => {
+                    let (id, cause) = (&stored.operation.id, describe(&error));
+                    error!(
+                        operation.id = id,
+                        cause,
+                        outcome = "operation-unreadable",
+                        "what is kept of one of Catena's write operations can't be read"
+                    );
+                    let why = "what is kept of one that it may be can't be read".to_owned();
+                    self.note(stored, Looked::Refused(why)).await
+                }
+                // Of a newer program, after a roll-back.
+                Err(Stop::Store(StoreError::NewerSchema { .. })) => {
+                    match stored.operation.due(self.to.policy) {
+                        Some(due) => self.put_off(&stored.operation.id, due.0).await,
+                        None => Ok(()),
+                    }
+                }
+                searched => searched,
+            }
         });
         in_turn(works.collect()).await
     }
@@ -371,7 +446,8 @@ impl Looks<'_> {
             connection_id: Some(search.connection().to_owned()),
             fleet_refs: Vec::new(),
             from: Some(Instant::from_millis(search.from.0)),
-            to: Some(Instant::from_millis(search.to.0)),
+            // Whether Catena takes a moment that lies ahead is unknown; what it made since is found by the next search.
+            to: Some(Instant::from_millis(search.to.0.min(self.at().0))),
         };
         self.called();
         let calls = self.reconciler.catena.within(TIME_FOR_ALL);
@@ -393,15 +469,22 @@ impl Looks<'_> {
                     .note(stored, Looked::Refused(failure.to_string()))
                     .await;
             }
-            Err(failure) => return Err(Stop::Catena(failure)),
+            Err(failure) => return self.failed(stored, failure).await,
         };
+        self.answered();
         let records: &[ResourceOperation] = &listed.value.items;
         let candidates: Vec<Candidate> = records.iter().map(translation::candidate).collect();
-        let remotes = self.to.table.remotes(search.possible(&candidates)).await?;
-        let claimed = remotes
-            .into_iter()
-            .filter_map(|(id, it)| Some((id, it.operation?)));
-        let found = search.find(&candidates, &claimed.collect(), &stored.operation.id);
+        let claimed = self.claimed(search.possible(&candidates)).await?;
+        let mut found = search.find(&candidates, &claimed, &stored.operation.id);
+        if !matches!(found, Found::One(_)) {
+            // It may have been claimed by its answer, before its program ended, however its payload looks at Catena.
+            let listed = candidates.iter().map(|it| it.id.clone());
+            let claimed = self.claimed(listed.collect()).await?;
+            let own = claimed
+                .into_iter()
+                .find(|(_, owner)| *owner == stored.operation.id);
+            found = own.map_or(found, |(id, _)| Found::One(id));
+        }
         let id = match found {
             Found::One(id) => id,
             Found::None => return self.note(stored, Looked::Answered).await,
@@ -437,6 +520,14 @@ impl Looks<'_> {
         }
     }
 
+    /// Whose those of Catena's are that somebody claimed.
+    async fn claimed(&self, ids: Vec<String>) -> Result<BTreeMap<String, String>, StoreError> {
+        let remotes = self.to.table.remotes(ids).await?.into_iter();
+        Ok(remotes
+            .filter_map(|(id, it)| Some((id, it.operation?)))
+            .collect())
+    }
+
     /// Takes in how an operation stands, and that it was looked at.
     async fn tell(&self, stored: &StoredOperation, told: &OperationTold) -> Result<(), Stop> {
         let heard = Heard::default().fold(told.said.clone());
@@ -469,8 +560,11 @@ impl Looks<'_> {
                     operation.id = id,
                     cause = describe(&error),
                     outcome = "operation-unwritable",
-                    "a write operation can't be written"
+                    "a write operation can't be written, so nobody looks at it for an hour"
                 );
+                if let Some(due) = stored.operation.due(self.to.policy) {
+                    self.put_off(id, due.0).await?;
+                }
             }
             Err(error) => return Err(error.into()),
         }
@@ -552,14 +646,22 @@ async fn in_turn_of<F: Future<Output = Result<(), Stop>>>(
     Ok(())
 }
 
-/// Operations that are read at a time.
+/// Operations that are looked at together, so that lists are worth their pages.
 const MOST_AT_ONCE: usize = 1_000;
+/// Operations that are read at a time.
+const MOST_READ: usize = 100;
+/// Calls in a row that weren't answered: the next ones wouldn't be either.
+const MOST_FAILURES: usize = 4;
+/// For one call and another attempt.
+const TIME_FOR_ONE: Duration = Duration::from_secs(13);
+/// What can't be read or written is tried again after this.
+const PUT_OFF_MS: i64 = 60 * 60 * 1000;
 /// Rate limits are unknown, so concurrency is modest (contract 7, 29).
 const QUESTIONS_AT_ONCE: usize = 4;
 /// Of the table.
 const WRITES_AT_ONCE: usize = 16;
 /// Operations of one connection and resource in the minutes of a search: more are no list to find anything in.
-const MOST_LISTED: usize = 3_000;
+const MOST_LISTED: usize = 1_500;
 /// How far Catena's clock may be from ours.
 const MARGIN_MS: i64 = 60 * 1000;
 /// However short a policy's waits are, and where the moments are Catena's.

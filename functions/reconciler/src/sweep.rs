@@ -22,7 +22,7 @@ pub struct Swept {
     pub due: usize,
     /// Tasks that were queued.
     pub tasks: usize,
-    /// For how long the first of them has been due, in milliseconds.
+    /// For how long the first of them, or the first write operation, has been due, in milliseconds.
     pub oldest_ms: i64,
     /// Whether at least as many were due as a sweep takes, so that there may be more.
     pub more: bool,
@@ -38,7 +38,7 @@ impl Reconciler {
         // Before the leases: nobody would come back for them if it failed after.
         let compare = self.comparison_is_due(&shared, at).await?;
         let subscriptions = self.subscriptions_are_due(&shared, at).await?;
-        let operations = self.operations_are_due(&shared, at).await?;
+        let operations = self.operations_due_since(&shared, at).await?;
         let until = at.plus(
             self.settings
                 .policy
@@ -49,7 +49,11 @@ impl Reconciler {
             due: found.len(),
             oldest_ms: found
                 .first()
-                .map_or(0, |(due, _)| at.0.saturating_sub(*due)),
+                .map(|(due, _)| *due)
+                .into_iter()
+                .chain(operations)
+                .min()
+                .map_or(0, |due| at.0.saturating_sub(due)),
             more: found.len() >= MOST_PER_SHARD * SHARDS as usize,
             ..Swept::default()
         };
@@ -80,7 +84,7 @@ impl Reconciler {
             .collect();
         tasks.extend(compare.then_some(Task::Compare));
         tasks.extend(subscriptions.then_some(Task::Subscriptions));
-        tasks.extend(operations.then_some(Task::Operations));
+        tasks.extend(operations.map(|_| Task::Operations));
         let messages = tasks.into_iter().map(|task| TaskMessage {
             task,
             delay: Duration::ZERO,

@@ -94,7 +94,10 @@ fn plain(value: &Value) -> Value {
 /// What is equal to a search is written alike: nulls inside as if they weren't there, and numbers as far as they differ there.
 fn coarse(value: &Value) -> Value {
     match value {
-        Value::Number(number) => number.as_f64().map_or(Value::Null, Value::from),
+        // Minus nothing is nothing.
+        Value::Number(number) => number
+            .as_f64()
+            .map_or(Value::Null, |number| Value::from(number + 0.0)),
         Value::Array(items) => Value::Array(items.iter().map(coarse).collect()),
         Value::Object(fields) => {
             let said = fields.iter().filter(|(_, value)| !value.is_null());

@@ -11,7 +11,7 @@ use fleet::{FleetRef, Policy, Timestamp};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use operations::{Heard, Operation, Status};
 use serde_json::Value;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use crate::{
     COMMIT_ATTEMPTS, Commit, HistoryDays, StoreError, StoredRecord, Table,
@@ -269,18 +269,24 @@ impl Operations<'_> {
             return None;
         }
         let fleet = &changed.stored.operation.asked.fleet;
-        match self
-            .table
-            .recheck(fleet, due::timestamp((self.now)()))
-            .await
-        {
-            Ok(known) => known.then(|| fleet.clone()),
+        match self.recheck(fleet).await {
+            Ok(due) => due.then(|| fleet.clone()),
             Err(error) => {
                 let cause = error.to_string();
                 warn!(fleet.ref = %fleet, cause, "fleet {fleet}: it isn't looked at because of its connection's credentials");
                 None
             }
         }
+    }
+
+    /// Makes a fleet due now, unless it is already: many writes may fail for one reason.
+    async fn recheck(self, fleet: &FleetRef) -> Result<bool, StoreError> {
+        let now = due::timestamp((self.now)());
+        let stored = self.table.record(fleet).await?;
+        if stored.look.is_some_and(|look| look.at <= now) {
+            return Ok(false);
+        }
+        self.table.recheck(fleet, now).await
     }
 
     async fn take_in_one(
@@ -348,8 +354,9 @@ impl OperationChanged {
         if self.contradicted {
             warn!(fleet.ref = %fleet, operation.id = id, catena.operation = catena_id, before, after, outcome = "operation-contradicted", "fleet {fleet}: Catena told two ends of a write of {resource}; the newer one counts, which is {after}");
         } else if self.after == Status::Unknown && self.before != self.after {
+            // The publisher tells a person: it hears of each, whatever became of who wrote it.
             let why = self.stored.operation.why();
-            error!(fleet.ref = %fleet, operation.id = id, catena.operation = catena_id, before, why, outcome = "operation-unknown", "fleet {fleet}: nobody can tell whether a write of {resource} was done");
+            warn!(fleet.ref = %fleet, operation.id = id, catena.operation = catena_id, before, why, outcome = "operation-changed", "fleet {fleet}: nobody can tell whether a write of {resource} was done");
         } else if self.before != self.after {
             info!(fleet.ref = %fleet, operation.id = id, catena.operation = catena_id, before, error_type, outcome = "operation-changed", "fleet {fleet}: a write of {resource} is {after}");
         }
@@ -630,9 +637,11 @@ impl Table {
             .set_key(Some(at()))
             // Not over a claim's own time.
             .update_expression(
-                "SET heard = :heard, expires_at = if_not_exists(expires_at, :expires) ADD #version :one",
+                "SET heard = :heard, #schema = :schema, expires_at = if_not_exists(expires_at, :expires) ADD #version :one",
             )
             .expression_attribute_names("#version", "version")
+            .expression_attribute_names("#schema", "schema")
+            .expression_attribute_values(":schema", AttributeValue::N(SCHEMA.to_string()))
             .expression_attribute_values(":heard", AttributeValue::S(heard))
             .expression_attribute_values(":expires", AttributeValue::N(expires_at.to_string()))
             .expression_attribute_values(":one", AttributeValue::N("1".to_owned()))
@@ -671,6 +680,27 @@ impl Table {
             }
         }
         Ok(due)
+    }
+
+    /// Puts off when an operation is due that was seen due at `seen` milliseconds, and leaves the rest of it alone.
+    pub async fn put_off_operation(
+        &self,
+        id: &str,
+        seen: i64,
+        until: Timestamp,
+    ) -> Result<(), StoreError> {
+        let answer = self
+            .client
+            .update_item()
+            .table_name(&self.name)
+            .set_key(Some(key(pk(id), OPERATION)))
+            .update_expression("SET due_at = :until")
+            .condition_expression("due_at = :seen")
+            .expression_attribute_values(":until", milliseconds(until))
+            .expression_attribute_values(":seen", AttributeValue::N(seen.to_string()))
+            .send()
+            .await;
+        on_condition("put an operation off", answer).map(|_| ())
     }
 
     /// Operations, at most `limit`, and where the next page begins. From the index, which is a moment behind.
@@ -760,13 +790,15 @@ pub struct OperationChange<'a> {
 }
 
 impl<'a> OperationChange<'a> {
-    /// `None` for what writes no operation.
+    /// `None` for what writes no operation, and for a write that leaves it where it stood.
     pub fn of(stream_record: &'a Value) -> Option<Self> {
         let change = &stream_record["dynamodb"];
         let part = |name: &str| change["Keys"][name]["S"].as_str();
         let id = part("pk")?.strip_prefix(PREFIX)?.to_owned();
         let written = stream_record["eventName"] != "REMOVE" && part("sk") == Some(OPERATION);
-        written.then_some(Self { id, change })
+        let status = |image: &str| change[image]["status"]["S"].as_str();
+        let moved = status("OldImage") != status("NewImage") || status("NewImage").is_none();
+        (written && moved).then_some(Self { id, change })
     }
 
     /// The operation's partition key and sort key.
@@ -811,14 +843,7 @@ fn remote(catena_id: &str) -> String {
 }
 
 fn read(item: &Item) -> Result<StoredOperation, StoreError> {
-    let schema: u32 = number(item, "schema")?;
-    if schema > SCHEMA {
-        return Err(StoreError::NewerSchema {
-            item: text(item, "pk")?.to_owned(),
-            schema,
-            known: SCHEMA,
-        });
-    }
+    known_schema(item)?;
     let operation = serde_json::from_str(text(item, "operation")?)
         .map_err(|error| damaged(item, format!("operation: {error}")))?;
     Ok(StoredOperation {
@@ -828,7 +853,23 @@ fn read(item: &Item) -> Result<StoredOperation, StoreError> {
     })
 }
 
+fn known_schema(item: &Item) -> Result<(), StoreError> {
+    let schema: u32 = number(item, "schema")?;
+    match schema > SCHEMA {
+        false => Ok(()),
+        true => Err(StoreError::NewerSchema {
+            item: text(item, "pk")?.to_owned(),
+            schema,
+            known: SCHEMA,
+        }),
+    }
+}
+
 fn read_remote(item: &Item) -> Result<Remote, StoreError> {
+    // What was only claimed has none.
+    if item.contains_key("schema") {
+        known_schema(item)?;
+    }
     let part = |name: &'static str| item.get(name).map(|_| text(item, name)).transpose();
     let heard = part("heard")?.map(serde_json::from_str).transpose();
     let heard: Option<Heard> = heard.map_err(|error| damaged(item, format!("heard: {error}")))?;

@@ -17,7 +17,7 @@ use fleet::{Fact, FleetRef, Observation};
 
 pub use answer::translate_answer;
 pub use event::translate;
-pub use operation::{OperationTold, candidate, operation};
+pub use operation::{OperationTold, candidate, operation, operation_of_event};
 
 /// What one record of an event says, about whom.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

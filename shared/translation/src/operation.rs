@@ -1,6 +1,6 @@
 //! Write operations, as events and answers tell them.
 
-use catena::{Instant, OperationLog, ResourceOperation, Status, bearable};
+use catena::{EventName, Instant, OperationLog, ResourceOperation, Status, bearable};
 use fleet::Timestamp;
 use operations::{Attempt, Candidate, Said, Word};
 use serde_json::Value;
@@ -16,6 +16,23 @@ pub struct OperationTold {
     pub created_at: Option<Timestamp>,
     /// How it stands.
     pub said: Said,
+}
+
+/// What an event tells of a write operation. Its name says how it ended where the record doesn't, or in a word that isn't known.
+pub fn operation_of_event(
+    name: &EventName,
+    told: &ResourceOperation,
+    observed: Option<Instant>,
+) -> Option<OperationTold> {
+    let mut told = operation(told, observed)?;
+    if let Word::Other(_) = told.said.word {
+        match name {
+            EventName::ResourceOperationSucceeded => told.said.word = Word::Success,
+            EventName::ResourceOperationFailed => told.said.word = Word::Failed,
+            _ => {}
+        }
+    }
+    Some(told)
 }
 
 /// What is told of a write operation by an event, or by an answer that held at `observed`. It is timed by its `updated_at`, else by
@@ -36,6 +53,8 @@ pub fn operation(told: &ResourceOperation, observed: Option<Instant>) -> Option<
                 Some(Status::Success) => Word::Success,
                 Some(Status::Failed) => Word::Failed,
                 Some(Status::Pending) => Word::Pending,
+                // As events are called (contract 5.4 notes the difference).
+                Some(other) if other.as_str() == "succeeded" => Word::Success,
                 Some(other) => Word::Other(bearable(other.as_str())),
                 None => Word::Other(String::new()),
             },
@@ -128,6 +147,34 @@ mod tests {
         )
         .unwrap();
         assert_eq!(told.said.at.0, 7);
+    }
+
+    #[test]
+    fn an_events_name_says_how_it_ended_where_the_record_does_not() {
+        let told = |name: EventName, status: Option<&str>| {
+            let mut record = sample("resource_operation.created");
+            record.status = status.map(|it| serde_json::from_value(it.into()).unwrap());
+            operation_of_event(&name, &record, None).unwrap().said.word
+        };
+        use EventName as N;
+        assert_eq!(told(N::ResourceOperationFailed, None), Word::Failed);
+        assert_eq!(
+            told(N::ResourceOperationSucceeded, Some("done")),
+            Word::Success
+        );
+        // What the record says is as it was read, however the event is called.
+        assert_eq!(
+            told(N::ResourceOperationSucceeded, Some("failed")),
+            Word::Failed
+        );
+        assert_eq!(
+            told(N::ResourceOperationCreated, Some("succeeded")),
+            Word::Success
+        );
+        assert_eq!(
+            told(N::ResourceOperationCreated, None),
+            Word::Other(String::new())
+        );
     }
 
     #[test]
