@@ -3,7 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     time::Duration,
 };
 
@@ -35,6 +35,8 @@ struct Seen {
     calls: AtomicUsize,
     /// Calls in a row that weren't answered.
     failures: AtomicUsize,
+    /// No more is begun.
+    stopped: AtomicBool,
 }
 
 /// Why no more is asked.
@@ -109,7 +111,7 @@ impl Reconciler {
             looked,
             settled,
             calls,
-            failures: _,
+            ..
         } = &looks.seen;
         let [looked, settled, calls] =
             [looked, settled, calls].map(|it| it.load(Ordering::Relaxed));
@@ -281,7 +283,7 @@ impl Looks<'_> {
                 }
             }
         });
-        in_turn(works.collect()).await
+        self.in_turn(works.collect()).await
     }
 
     async fn poll_one(
@@ -397,7 +399,7 @@ impl Looks<'_> {
                 left.remove(told.id.as_str());
             }
             let works = told.iter().map(|(stored, told)| self.tell(stored, told));
-            in_turn_of(works.collect(), WRITES_AT_ONCE).await?;
+            self.in_turn_of(works.collect(), WRITES_AT_ONCE).await?;
         }
         Ok(ids.iter().copied().filter(|id| left.contains(id)).collect())
     }
@@ -429,7 +431,7 @@ impl Looks<'_> {
                 searched => searched,
             }
         });
-        in_turn(works.collect()).await
+        self.in_turn(works.collect()).await
     }
 
     async fn search_one(&self, stored: &StoredOperation) -> Result<(), Stop> {
@@ -595,6 +597,31 @@ impl Looks<'_> {
         }
     }
 
+    /// A few questions at a time.
+    async fn in_turn<F: Future<Output = Result<(), Stop>>>(
+        &self,
+        works: Vec<F>,
+    ) -> Result<(), Stop> {
+        self.in_turn_of(works, QUESTIONS_AT_ONCE).await
+    }
+
+    /// Some at a time, until one says stop: then no other begins, and those that did come to their end, so that no answer is asked for in vain.
+    async fn in_turn_of<F: Future<Output = Result<(), Stop>>>(
+        &self,
+        works: Vec<F>,
+        at_once: usize,
+    ) -> Result<(), Stop> {
+        let mut works = stream::iter(works).buffer_unordered(at_once);
+        let mut stop = Ok(());
+        while let Some(done) = works.next().await {
+            if let Err(stopped) = done {
+                self.seen.stopped.store(true, Ordering::Relaxed);
+                stop = stop.and(Err(stopped));
+            }
+        }
+        stop
+    }
+
     fn called(&self) {
         self.seen.calls.fetch_add(1, Ordering::Relaxed);
     }
@@ -607,7 +634,8 @@ impl Looks<'_> {
         let left = self
             .deadline
             .saturating_duration_since(tokio::time::Instant::now());
-        (left > TIME_FOR_ALL).then_some(()).ok_or(Stop::Time)
+        let goes_on = !self.seen.stopped.load(Ordering::Relaxed) && left > TIME_FOR_ALL;
+        goes_on.then_some(()).ok_or(Stop::Time)
     }
 }
 
@@ -628,22 +656,6 @@ impl<'a> Asked<'a> {
             at: operation.created_at.unwrap_or(operation.called_at),
         }
     }
-}
-
-/// A few at a time, until one says stop.
-async fn in_turn<F: Future<Output = Result<(), Stop>>>(works: Vec<F>) -> Result<(), Stop> {
-    in_turn_of(works, QUESTIONS_AT_ONCE).await
-}
-
-async fn in_turn_of<F: Future<Output = Result<(), Stop>>>(
-    works: Vec<F>,
-    at_once: usize,
-) -> Result<(), Stop> {
-    let mut works = stream::iter(works).buffer_unordered(at_once);
-    while let Some(done) = works.next().await {
-        done?;
-    }
-    Ok(())
 }
 
 /// Operations that are looked at together, so that lists are worth their pages.

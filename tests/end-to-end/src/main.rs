@@ -28,6 +28,7 @@ mod journeys;
 mod keys;
 mod kills;
 mod links;
+mod looking;
 mod losses;
 mod openapi;
 mod oracle;

@@ -183,7 +183,7 @@ fn ends() -> [(&'static str, bool, StepOutcome); 8] {
     ]
 }
 
-fn asked(fleet: &str, connection: &str, text: &str) -> Asked {
+pub(crate) fn asked(fleet: &str, connection: &str, text: &str) -> Asked {
     Asked {
         fleet: FleetRef::parse(fleet).unwrap(),
         key: text.to_owned(),
@@ -196,7 +196,7 @@ fn asked(fleet: &str, connection: &str, text: &str) -> Asked {
     }
 }
 
-fn message(text: &str) -> Map<String, Value> {
+pub(crate) fn message(text: &str) -> Map<String, Value> {
     let message = json!({
         "sender_id": "3e7c9a0e-6d5b-4c58-9d59-2f0d8a3b1c01",
         "recipient_id": "3e7c9a0e-6d5b-4c58-9d59-2f0d8a3b1c02",
@@ -205,9 +205,10 @@ fn message(text: &str) -> Map<String, Value> {
     message.as_object().unwrap().clone()
 }
 
-const MESSAGES: &str = "/v2/telematics/messages";
+pub(crate) const MESSAGES: &str = "/v2/telematics/messages";
 const LIST: &str = "/v2/integrations/connections/resource-operations";
-const ONE: &str = "/v2/integrations/connections/{connection_id}/resource-operations/{id}";
+pub(crate) const ONE: &str =
+    "/v2/integrations/connections/{connection_id}/resource-operations/{id}";
 const FLEETS: usize = 40;
 /// Much less than it takes to read of all of them: whoever begins anew after each pause never comes to the end.
 const LIMIT: RateLimit = RateLimit {
