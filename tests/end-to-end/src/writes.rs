@@ -491,7 +491,7 @@ impl Drill {
             let meanwhile = send().await;
             hanging.kill();
             vec![meanwhile, send().await, send().await]
-        } else if case.number % 2 == 0 {
+        } else if case.number.is_multiple_of(2) {
             join_all([send(), send(), send()]).await
         } else {
             vec![send().await, send().await]
@@ -539,7 +539,7 @@ impl Drill {
             let meanwhile = send(1).await;
             hanging.kill();
             vec![meanwhile]
-        } else if case.number % 2 == 0 {
+        } else if case.number.is_multiple_of(2) {
             let (one, other) = tokio::join!(send(0), send(1));
             vec![one, other]
         } else {
