@@ -1,6 +1,6 @@
 //! Write operations by the partner API on the deployed template: what Catena is asked once, and what the partner is told of it.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use axum::http::Method;
 use futures_util::future::join_all;
@@ -174,6 +174,42 @@ async fn a_message_is_sent_once_and_its_end_is_told() {
             count,
             "{query}: {page}"
         );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_of_all_fleets_goes_on_after_pages_of_operations_that_are_not_asked_for() {
+    let partner = Partner::start().await;
+    connected(&partner, "FLEET-1").await;
+    let mut sent = Vec::new();
+    for number in 0..9 {
+        let (key, text) = (format!("key-{number}"), format!("Text {number}"));
+        let (status, operation) = submit(&partner, "FLEET-1", &key, message(&text)).await;
+        assert_eq!(status, 202, "{operation}");
+        sent.push(operation);
+    }
+    let at = |number: usize| sent[number]["submitted_at"].as_str().unwrap();
+    // More lie outside than one answer looks at, whichever way the index is read.
+    for (query, expected) in [
+        (format!("from={}", at(7)), &sent[7..]),
+        (format!("to={}", at(2)), &sent[..2]),
+        (format!("fleet_ref=FLEET-1&from={}", at(7)), &sent[7..]),
+    ] {
+        let (mut found, mut next) = (BTreeSet::new(), String::new());
+        for _ in 0..20 {
+            let (status, page) = partner
+                .get(&format!("/operations?size=1&{query}{next}"))
+                .await;
+            assert_eq!(status, 200, "{query}{next}: {page}");
+            let operations = page["operations"].as_array().unwrap();
+            found.extend(operations.iter().map(|it| it["id"].to_string()));
+            match page["next_cursor"].as_str() {
+                Some(cursor) => next = format!("&cursor={cursor}"),
+                None => break,
+            }
+        }
+        let expected: BTreeSet<String> = expected.iter().map(|it| it["id"].to_string()).collect();
+        assert_eq!(found, expected, "{query}");
     }
 }
 
