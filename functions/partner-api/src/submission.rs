@@ -142,7 +142,7 @@ impl Writes {
         connection: &str,
         known: Option<StoredOperation>,
     ) -> Option<StoredOperation> {
-        let (now, payload) = (self.now(), wanted.payload.clone());
+        let (now, payload) = (self.now(), wanted.kept_payload());
         if let Some(mut stored) = known {
             let operation = &mut stored.operation;
             let again = operation.call_again(payload, submitter.by, connection, now);
