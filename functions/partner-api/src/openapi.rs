@@ -453,7 +453,7 @@ fn meaning_for_a_write(status: u16) -> &'static str {
         }
         422 => {
             "Nothing was written: a field, a parameter or the header isn't as it should be, or Catena refuses the write \
-             (`catena-refused`, after which the same key may be sent again)"
+             (`catena-refused`: a mended body needs a new key, the same one may be sent again under the same key)"
         }
         500 => "Something is broken: `detail` says whether the write may have been sent",
         502 => {

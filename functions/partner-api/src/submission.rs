@@ -281,9 +281,11 @@ impl Writes {
         let refused = Refused {
             at: self.now().max(since(&stored.operation)),
             why: words(&error),
-            by_catena: !matches!(
+            // What the API alone answers: the token endpoint refuses our credentials and limits calls in the same words as the API, and after
+            // that the write itself never left.
+            by_catena: matches!(
                 error,
-                CatenaError::Unavailable { .. } | CatenaError::Credentials(_)
+                CatenaError::Refused(_) | CatenaError::NotFound | CatenaError::Forbidden(_)
             ),
         };
         let refuse = |operation: &mut Operation| operation.refuse(refused.clone());
@@ -366,15 +368,14 @@ fn sent(error: StoreError) -> Refusal {
 /// What Catena has nothing of.
 fn not_written(error: CatenaError, wanted: &Wanted) -> Refusal {
     const AGAIN: &str = "Nothing was written, and the same key may be sent again";
+    const MENDED: &str = "Nothing was written. A mended body needs a new key; the same body may be sent again under the same key";
     let resource = wanted.write.resource;
     match &error {
         CatenaError::NotFound if wanted.target.is_some() => {
             let problem = "Catena knows nothing with this id, or doesn't let us change it";
             Refusal::from_catena(
                 Kind::CatenaRefused,
-                format!(
-                    "Catena knows no such {resource}. {AGAIN}, as another body under another key."
-                ),
+                format!("Catena knows no such {resource}. {MENDED}."),
                 vec![api::FieldProblem::new("resource_id", problem)],
                 &error,
             )
@@ -396,8 +397,12 @@ fn not_written(error: CatenaError, wanted: &Wanted) -> Refusal {
         ),
         _ => {
             let mut refusal = Refusal::from(error);
-            let detail = &mut refusal.problem.detail;
-            *detail = format!("{detail} {AGAIN}.");
+            let problem = &mut refusal.problem;
+            let what_now = match problem.status {
+                422 => MENDED,
+                _ => AGAIN,
+            };
+            problem.detail = format!("{} {what_now}.", problem.detail);
             refusal
         }
     }

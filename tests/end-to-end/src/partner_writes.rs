@@ -396,18 +396,27 @@ async fn what_cannot_be_written_is_named_and_nothing_is_sent() {
 async fn what_catena_refused_is_sent_again_under_the_same_key() {
     let partner = Partner::start().await;
     connected(&partner, "FLEET-1").await;
+    // Whether it is the write that is refused.
     let refusals = [
-        (ApiFaultKind::Status { status: 422 }, 422, "catena-refused"),
+        (
+            ApiFaultKind::Status { status: 422 },
+            422,
+            "catena-refused",
+            true,
+        ),
         (
             ApiFaultKind::Status { status: 403 },
             502,
             "catena-refuses-us",
+            true,
         ),
         (
             ApiFaultKind::Status { status: 404 },
             502,
             "catena-unreadable",
+            true,
         ),
+        (ApiFaultKind::Unauthorized, 502, "catena-refuses-us", false),
         (
             ApiFaultKind::TooManyRequests {
                 retry_after_seconds: Some(60),
@@ -415,18 +424,27 @@ async fn what_catena_refused_is_sent_again_under_the_same_key() {
             },
             503,
             "catena-unavailable",
+            false,
         ),
     ];
     let mut sent = Value::Null;
-    for (number, (fault, expected, name)) in refusals.into_iter().enumerate() {
+    for (number, (fault, expected, name, by_catena)) in refusals.into_iter().enumerate() {
+        // A token that is refused is renewed once.
+        if fault == ApiFaultKind::Unauthorized {
+            breaks(&partner, fault.clone());
+        }
         breaks(&partner, fault);
         let (status, problem) = submit(&partner, "FLEET-1", "key", message("Hello")).await;
         assert_eq!((status, kind(&problem)), (expected, name), "{problem}");
         let detail = problem["detail"].as_str().unwrap();
-        assert!(detail.contains("same key may be sent again"), "{detail}");
+        assert!(detail.contains("Nothing was written"), "{detail}");
+        let mended = detail.contains("A mended body needs a new key");
+        assert_eq!(mended, expected == 422, "{detail}");
         let (_, page) = partner.get("/operations?status=refused").await;
         sent = page["operations"][0].clone();
         assert_eq!(sent["calls"], json!(number + 1), "{page}");
+        let advice = sent["advice"].as_str().unwrap();
+        assert_eq!(advice.contains("new key"), by_catena, "{name}: {advice}");
     }
     // Another body is another write.
     let (status, problem) = submit(&partner, "FLEET-1", "key", message("Bye")).await;
