@@ -290,6 +290,9 @@ impl Writes {
         };
         let refuse = |operation: &mut Operation| operation.refuse(refused.clone());
         let changed = self.operations().change(&id, Some(stored), refuse).await;
+        if let CatenaError::RateLimited { retry_after } = &error {
+            self.share_pause(*retry_after).await;
+        }
         match changed {
             Ok(_) => not_written(error, wanted),
             Err(store) => Refusal::of_table(
@@ -300,6 +303,19 @@ impl Writes {
                     refused.why
                 ),
             ),
+        }
+    }
+
+    /// Has `reconciler` leave Catena alone, too, for as long as Catena asks to be left. Writes themselves don't look at what it noted,
+    /// because somebody waits for them.
+    async fn share_pause(&self, retry_after: Option<Duration>) {
+        let pause = retry_after.unwrap_or(PAUSE).min(LONGEST_PAUSE);
+        let until = i64::try_from(pause.as_millis()).unwrap_or(i64::MAX);
+        if let Err(error) = self.table.pause_until(self.now().plus(until)).await {
+            warn!(
+                cause = describe(&error),
+                "others don't know that Catena asks to be left alone"
+            );
         }
     }
 
@@ -440,3 +456,7 @@ const LATEST_END: Duration = Duration::from_secs(23);
 const MOST_TIME: Duration = Duration::from_secs(15);
 /// The age at which the first search is due.
 const FIRST_SEARCH_MS: i64 = 10 * 1000;
+/// After a 429 that doesn't say how long to wait: as `reconciler` does.
+const PAUSE: Duration = Duration::from_secs(30);
+/// Against an answer that is wrong about the wait: as `reconciler` has it.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60 * 60);

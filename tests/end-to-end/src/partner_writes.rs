@@ -10,6 +10,8 @@ use simulator::{
     Announce, ApiFault, ApiFaultKind, ConnectionStatus, OperationRule, OperationStep, Scenario,
     Telling,
 };
+use store::timestamp;
+use time::OffsetDateTime;
 
 use crate::{
     partner::{Partner, kind, told},
@@ -446,6 +448,10 @@ async fn what_catena_refused_is_sent_again_under_the_same_key() {
         let advice = sent["advice"].as_str().unwrap();
         assert_eq!(advice.contains("new key"), by_catena, "{name}: {advice}");
     }
+    // The reconciler leaves Catena alone, too.
+    let shared = partner.running.table().await.shared().await.unwrap();
+    let left = shared.not_before.unwrap().0 - timestamp(OffsetDateTime::now_utc()).0;
+    assert!((30_000..=60_000).contains(&left), "{left}");
     // Another body is another write.
     let (status, problem) = submit(&partner, "FLEET-1", "key", message("Bye")).await;
     assert_eq!((status, kind(&problem)), (409, "key-reused"));
