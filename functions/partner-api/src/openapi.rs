@@ -323,7 +323,7 @@ fn told(operation: Operation, schemas: &mut SchemaGenerator) -> Told {
             parameters: vec![json!({
                 "name": "Idempotency-Key", "in": "header", "required": true,
                 "description": "New for each write, and the same when it is repeated: a UUID, or the name of what it is for. It is a key \
-                                of the fleet's, and stands for its operation as long as that is kept: the stack's HistoryDays.",
+                                of the fleet's, and stands for its operation as long as that is kept: the stack's HistoryDays from its last call.",
                 "schema": { "type": "string", "pattern": "^[!-~]{1,255}$" },
                 "example": EXAMPLE_KEY,
             })],
