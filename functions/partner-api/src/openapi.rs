@@ -323,7 +323,7 @@ fn told(operation: Operation, schemas: &mut SchemaGenerator) -> Told {
             parameters: vec![json!({
                 "name": "Idempotency-Key", "in": "header", "required": true,
                 "description": "New for each write, and the same when it is repeated: a UUID, or the name of what it is for. It is a key \
-                                of the fleet's, and stands for its operation as long as that is kept: the stack's HistoryDays.",
+                                of the fleet's, and stands for its operation as long as that is kept: the stack's HistoryDays from its last call.",
                 "schema": { "type": "string", "pattern": "^[!-~]{1,255}$" },
                 "example": EXAMPLE_KEY,
             })],
@@ -453,7 +453,7 @@ fn meaning_for_a_write(status: u16) -> &'static str {
         }
         422 => {
             "Nothing was written: a field, a parameter or the header isn't as it should be, or Catena refuses the write \
-             (`catena-refused`, after which the same key may be sent again)"
+             (`catena-refused`: a mended body needs a new key, the same one may be sent again under the same key)"
         }
         500 => "Something is broken: `detail` says whether the write may have been sent",
         502 => {

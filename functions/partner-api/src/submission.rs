@@ -142,7 +142,7 @@ impl Writes {
         connection: &str,
         known: Option<StoredOperation>,
     ) -> Option<StoredOperation> {
-        let (now, payload) = (self.now(), wanted.payload.clone());
+        let (now, payload) = (self.now(), wanted.kept_payload());
         if let Some(mut stored) = known {
             let operation = &mut stored.operation;
             let again = operation.call_again(payload, submitter.by, connection, now);
@@ -281,13 +281,18 @@ impl Writes {
         let refused = Refused {
             at: self.now().max(since(&stored.operation)),
             why: words(&error),
-            by_catena: !matches!(
+            // What the API alone answers: the token endpoint refuses our credentials and limits calls in the same words as the API, and after
+            // that the write itself never left.
+            by_catena: matches!(
                 error,
-                CatenaError::Unavailable { .. } | CatenaError::Credentials(_)
+                CatenaError::Refused(_) | CatenaError::NotFound | CatenaError::Forbidden(_)
             ),
         };
         let refuse = |operation: &mut Operation| operation.refuse(refused.clone());
         let changed = self.operations().change(&id, Some(stored), refuse).await;
+        if let CatenaError::RateLimited { retry_after } = &error {
+            self.share_pause(*retry_after).await;
+        }
         match changed {
             Ok(_) => not_written(error, wanted),
             Err(store) => Refusal::of_table(
@@ -298,6 +303,19 @@ impl Writes {
                     refused.why
                 ),
             ),
+        }
+    }
+
+    /// Has `reconciler` leave Catena alone, too, for as long as Catena asks to be left. Writes themselves don't look at what it noted,
+    /// because somebody waits for them.
+    async fn share_pause(&self, retry_after: Option<Duration>) {
+        let pause = retry_after.unwrap_or(PAUSE).min(LONGEST_PAUSE);
+        let until = i64::try_from(pause.as_millis()).unwrap_or(i64::MAX);
+        if let Err(error) = self.table.pause_until(self.now().plus(until)).await {
+            warn!(
+                cause = describe(&error),
+                "others don't know that Catena asks to be left alone"
+            );
         }
     }
 
@@ -366,15 +384,14 @@ fn sent(error: StoreError) -> Refusal {
 /// What Catena has nothing of.
 fn not_written(error: CatenaError, wanted: &Wanted) -> Refusal {
     const AGAIN: &str = "Nothing was written, and the same key may be sent again";
+    const MENDED: &str = "Nothing was written. A mended body needs a new key; the same body may be sent again under the same key";
     let resource = wanted.write.resource;
     match &error {
         CatenaError::NotFound if wanted.target.is_some() => {
             let problem = "Catena knows nothing with this id, or doesn't let us change it";
             Refusal::from_catena(
                 Kind::CatenaRefused,
-                format!(
-                    "Catena knows no such {resource}. {AGAIN}, as another body under another key."
-                ),
+                format!("Catena knows no such {resource}. {MENDED}."),
                 vec![api::FieldProblem::new("resource_id", problem)],
                 &error,
             )
@@ -396,8 +413,12 @@ fn not_written(error: CatenaError, wanted: &Wanted) -> Refusal {
         ),
         _ => {
             let mut refusal = Refusal::from(error);
-            let detail = &mut refusal.problem.detail;
-            *detail = format!("{detail} {AGAIN}.");
+            let problem = &mut refusal.problem;
+            let what_now = match problem.status {
+                422 => MENDED,
+                _ => AGAIN,
+            };
+            problem.detail = format!("{} {what_now}.", problem.detail);
             refusal
         }
     }
@@ -435,3 +456,7 @@ const LATEST_END: Duration = Duration::from_secs(23);
 const MOST_TIME: Duration = Duration::from_secs(15);
 /// The age at which the first search is due.
 const FIRST_SEARCH_MS: i64 = 10 * 1000;
+/// After a 429 that doesn't say how long to wait: as `reconciler` does.
+const PAUSE: Duration = Duration::from_secs(30);
+/// Against an answer that is wrong about the wait: as `reconciler` has it.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60 * 60);

@@ -17,7 +17,7 @@ pub(crate) struct Wanted {
     /// Catena's id of what is updated.
     pub(crate) target: Option<String>,
     connection: Option<String>,
-    pub(crate) payload: Map<String, Value>,
+    payload: Map<String, Value>,
 }
 
 impl Wanted {
@@ -82,10 +82,21 @@ impl Wanted {
     /// What two writes share that couldn't be told apart at Catena.
     pub(crate) fn guard_digest(&self, connection: &str) -> String {
         let (resource, kind) = (self.write.resource, self.write.kind);
-        operations::guard_digest(connection, resource, kind, &self.payload)
+        operations::guard_digest(connection, resource, kind, &self.kept_payload())
     }
 
-    /// What Catena is sent: every write names its connection (contract 5.3).
+    /// The payload as it is kept: without passwords, tokens and whatever else must not rest. What Catena lists is read without them, too,
+    /// so only this form can be found there again, and writes that differ in a password alone can't be told apart.
+    pub(crate) fn kept_payload(&self) -> Map<String, Value> {
+        let mut payload = Value::Object(self.payload.clone());
+        catena::scrub_record(&mut payload, false);
+        match payload {
+            Value::Object(payload) => payload,
+            _ => Map::new(),
+        }
+    }
+
+    /// What Catena is sent, with all that was given: every write names its connection (contract 5.3).
     pub(crate) fn body(&self, connection: &str) -> Map<String, Value> {
         let mut body = self.payload.clone();
         body.insert(CONNECTION_ID.to_owned(), connection.into());
@@ -383,6 +394,28 @@ mod tests {
             let refusal = with(bad).connection(&fleet(), &active).unwrap_err();
             assert_eq!(fields(&refusal), ["payload.connection_id"]);
         }
+    }
+
+    #[test]
+    fn what_must_not_rest_is_sent_and_not_kept() {
+        let user = |password: &str, name: &str| {
+            let payload = json!({
+                "name": name, "password": password, "login": { "api_token": password, "tokens": [password] },
+            });
+            wanted(json!({ "resource": "user", "operation": "create", "payload": payload }))
+        };
+        let one = user("hush", "Ada");
+        assert_eq!(
+            Value::from(one.kept_payload()),
+            json!({ "name": "Ada", "login": {} })
+        );
+        assert_eq!(one.body("A")["password"], "hush");
+        assert_eq!(one.body("A")["login"]["api_token"], "hush");
+        // Nobody could tell the two apart at Catena; a repeated key has to come with the same password all the same.
+        let other = user("secret", "Ada");
+        assert_eq!(one.guard_digest("A"), other.guard_digest("A"));
+        assert_ne!(one.digest(), other.digest());
+        assert_ne!(one.guard_digest("A"), user("hush", "Eve").guard_digest("A"));
     }
 
     #[test]

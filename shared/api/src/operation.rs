@@ -25,7 +25,8 @@ pub struct OperationRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = r"^[A-Za-z0-9_-]{1,100}$"))]
     pub connection_id: Option<String>,
-    /// What Catena's endpoint takes, passed through as it is; `connection_id` is added.
+    /// What Catena's endpoint takes, passed through; `connection_id` is added. Numbers are read as 64-bit integers or floating-point
+    /// numbers, so longer ones are rounded.
     pub payload: Map<String, Value>,
 }
 

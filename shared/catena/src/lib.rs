@@ -14,6 +14,7 @@ mod delivery;
 mod event;
 mod gzip;
 mod keyring;
+mod lenient;
 mod open_enum;
 mod resource;
 #[cfg(feature = "schema")]

@@ -8,7 +8,11 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Instant, InvitationHash, open_enum::open_enum};
+use crate::{
+    Instant, InvitationHash,
+    lenient::{lenient, lenient_objects, lenient_texts},
+    open_enum::open_enum,
+};
 
 open_enum! {
     /// The status of anything in an organisational event, a subscription, an operation (contract 6.10) or a schedule (5.2).
@@ -186,36 +190,60 @@ pub struct Schedule {
     pub max_concurrent_executions: Option<i64>,
 }
 
-/// An asynchronous write and how it went (contract 5.4).
+/// An asynchronous write and how it went (contract 5.4). The endpoint is provisional, so all but the id is read leniently (contract 7,
+/// 22): most of it is for people, and a list is searched whole.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ResourceOperation {
     /// The operation.
     pub id: String,
     /// When it was asked for.
+    #[serde(default, deserialize_with = "lenient")]
+    #[cfg_attr(feature = "schema", schemars(extend("x-lenient" = true)))]
     pub created_at: Option<Instant>,
     /// When it last changed.
+    #[serde(default, deserialize_with = "lenient")]
+    #[cfg_attr(feature = "schema", schemars(extend("x-lenient" = true)))]
     pub updated_at: Option<Instant>,
     /// The connection.
+    #[serde(default, deserialize_with = "lenient")]
+    #[cfg_attr(feature = "schema", schemars(extend("x-lenient" = true)))]
     pub connection_id: Option<String>,
     /// Our own reference.
+    #[serde(default, deserialize_with = "lenient")]
+    #[cfg_attr(feature = "schema", schemars(extend("x-lenient" = true)))]
     pub fleet_ref: Option<String>,
     /// The provider's source.
+    #[serde(default, deserialize_with = "lenient")]
+    #[cfg_attr(feature = "schema", schemars(extend("x-lenient" = true)))]
     pub source_name: Option<String>,
     /// What was written.
+    #[serde(default, deserialize_with = "lenient")]
+    #[cfg_attr(feature = "schema", schemars(extend("x-lenient" = true)))]
     pub resource: Option<String>,
     /// `create` or `update`.
+    #[serde(default, deserialize_with = "lenient")]
+    #[cfg_attr(feature = "schema", schemars(extend("x-lenient" = true)))]
     pub operation_type: Option<String>,
     /// Catena's id of what was written; absent until success.
+    #[serde(default, deserialize_with = "lenient")]
+    #[cfg_attr(feature = "schema", schemars(extend("x-lenient" = true)))]
     pub resource_id: Option<String>,
     /// The provider's id of what was written; absent until success.
+    #[serde(default, deserialize_with = "lenient")]
+    #[cfg_attr(feature = "schema", schemars(extend("x-lenient" = true)))]
     pub source_id: Option<String>,
     /// `pending`, `success`, `failed`. The event's name says `succeeded`, the status `success`.
+    #[serde(default, deserialize_with = "lenient")]
+    #[cfg_attr(feature = "schema", schemars(extend("x-lenient" = true)))]
     pub status: Option<Status>,
     /// What was asked for, with the provider's ids.
+    #[serde(default, deserialize_with = "lenient")]
+    #[cfg_attr(feature = "schema", schemars(extend("x-lenient" = true)))]
     pub payload: Option<Value>,
     /// The attempts.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient_objects")]
+    #[cfg_attr(feature = "schema", schemars(extend("x-lenient" = true)))]
     pub logs: Vec<OperationLog>,
 }
 
@@ -224,20 +252,36 @@ pub struct ResourceOperation {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct OperationLog {
     /// The entry.
+    #[serde(default, deserialize_with = "lenient")]
+    #[cfg_attr(feature = "schema", schemars(extend("x-lenient" = true)))]
     pub id: Option<String>,
     /// When the attempt was made.
+    #[serde(default, deserialize_with = "lenient")]
+    #[cfg_attr(feature = "schema", schemars(extend("x-lenient" = true)))]
     pub created_at: Option<Instant>,
     /// When the entry last changed.
+    #[serde(default, deserialize_with = "lenient")]
+    #[cfg_attr(feature = "schema", schemars(extend("x-lenient" = true)))]
     pub updated_at: Option<Instant>,
     /// `success` or `failed`.
+    #[serde(default, deserialize_with = "lenient")]
+    #[cfg_attr(feature = "schema", schemars(extend("x-lenient" = true)))]
     pub status: Option<Status>,
     /// `auth`, `validation`, `network`, `tsp`.
+    #[serde(default, deserialize_with = "lenient")]
+    #[cfg_attr(feature = "schema", schemars(extend("x-lenient" = true)))]
     pub error_type: Option<String>,
     /// The provider's words.
+    #[serde(default, deserialize_with = "lenient")]
+    #[cfg_attr(feature = "schema", schemars(extend("x-lenient" = true)))]
     pub error_details: Option<String>,
     /// The provider's HTTP status.
+    #[serde(default, deserialize_with = "lenient")]
+    #[cfg_attr(feature = "schema", schemars(extend("x-lenient" = true)))]
     pub response_status_code: Option<i64>,
     /// Rate limits and request ids; the rest is redacted by Catena.
+    #[serde(default, deserialize_with = "lenient_texts")]
+    #[cfg_attr(feature = "schema", schemars(extend("x-lenient" = true)))]
     pub response_headers: Option<BTreeMap<String, String>>,
 }
 
@@ -457,5 +501,94 @@ impl IntegrationRequest {
         self.integrated_tsp_ids
             .as_ref()
             .is_some_and(|ids| !ids.is_empty())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// All fields of contract 5.4.
+    fn documented() -> Value {
+        json!({
+            "id": "operation",
+            "created_at": "2026-05-04T08:00:00Z",
+            "updated_at": "2026-05-04T08:00:01Z",
+            "connection_id": "connection",
+            "fleet_ref": "FLEET-42",
+            "source_name": "source",
+            "resource": "message",
+            "operation_type": "create",
+            "resource_id": "resource",
+            "source_id": "7",
+            "status": "failed",
+            "payload": { "message_text": "Hello" },
+            "logs": [{
+                "id": "log",
+                "created_at": "2026-05-04T08:00:01Z",
+                "updated_at": "2026-05-04T08:00:01Z",
+                "status": "failed",
+                "error_type": "auth",
+                "error_details": "no",
+                "response_status_code": 401,
+                "response_headers": { "x-request-id": "r-1" },
+            }],
+        })
+    }
+
+    fn read(value: &Value) -> ResourceOperation {
+        serde_json::from_value(value.clone()).unwrap()
+    }
+
+    #[test]
+    fn an_odd_field_of_an_operation_costs_itself_alone() {
+        let whole = json!(read(&documented()));
+        let fields = whole.as_object().unwrap().keys();
+        let entrys = whole["logs"][0].as_object().unwrap().keys();
+        let fields = fields
+            .filter(|field| *field != "id")
+            .map(|field| format!("/{field}"));
+        let fields = fields.chain(entrys.map(|field| format!("/logs/0/{field}")));
+        for field in fields {
+            let not_a_text = ["_at", "/logs", "_code", "_headers"];
+            let text = not_a_text.iter().any(|it| field.ends_with(it));
+            let odd = [json!(null), json!(true), json!([[]])].into_iter();
+            for odd in odd.chain(text.then(|| json!("?"))) {
+                let (mut record, mut expected) = (documented(), whole.clone());
+                *record.pointer_mut(&field).unwrap() = odd.clone();
+                *expected.pointer_mut(&field).unwrap() = match &*field {
+                    "/logs" => json!([]),
+                    "/payload" => odd.clone(),
+                    _ => Value::Null,
+                };
+                assert_eq!(json!(read(&record)), expected, "{field}: {odd}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_entry_of_a_log_and_no_header_is_left_out() {
+        let mut record = documented();
+        let entry = record["logs"][0].take();
+        record["logs"] = json!([null, "x", [], ["log"], entry, {}]);
+        record["logs"][4]["response_headers"] =
+            json!({ "x-request-id": "r-1", "x-rate-limit": 7, "x-null": null, "x-list": [] });
+        let logs = read(&record).logs;
+        assert_eq!(logs.len(), 2);
+        assert_eq!(logs[0].error_type.as_deref(), Some("auth"));
+        let headers = [("x-rate-limit", "7"), ("x-request-id", "r-1")];
+        let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        assert_eq!(logs[0].response_headers, Some(BTreeMap::from(headers)));
+    }
+
+    #[test]
+    fn an_operation_without_an_id_is_none() {
+        for id in [json!(null), json!(7)] {
+            let mut record = documented();
+            record["id"] = id;
+            assert!(serde_json::from_value::<ResourceOperation>(record).is_err());
+        }
     }
 }

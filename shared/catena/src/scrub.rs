@@ -2,13 +2,13 @@
 
 use std::fmt::{self, Write};
 
-use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use uuid::Uuid;
 
-use crate::{Age, Event, EventName, Instant, InvalidRecord};
+use crate::{Age, Event, EventName, Instant, InvalidRecord, lenient::lenient};
 
 /// SHA-256 of an invitation's id. The id itself opens the fleet's tokens without authentication (contract 0.2), so it is
 /// never written where the hash will do.
@@ -128,16 +128,6 @@ impl Envelope {
     pub fn id_time(&self) -> Option<Instant> {
         Instant::of_id(self.id.as_deref()?)
     }
-}
-
-/// A value of another form than documented counts as absent: nothing that isn't needed may cost an event.
-fn lenient<'de, D, T>(deserializer: D) -> Result<T, D::Error>
-where
-    D: Deserializer<'de>,
-    T: DeserializeOwned + Default,
-{
-    let value = Value::deserialize(deserializer)?;
-    Ok(T::deserialize(value).unwrap_or_default())
 }
 
 /// A proved body that is no envelope. It can't be scrubbed, so nothing of its text is kept.

@@ -20,11 +20,12 @@ pub fn advice(operation: &Operation, status: Status) -> Option<&'static str> {
         Status::Unclear => Some("wait: Kingpin searches for it; an equal payload waits, too"),
         Status::Refused => Some(match &operation.course {
             Course::Refused(refused) if !refused.by_catena => "send the same key again",
-            _ => "mend what was refused, then send the same key again",
+            _ => {
+                "mend what was refused and send it under a new key; the same body may be sent again under the same key"
+            }
         }),
-        Status::Unknown => {
-            Some("look at the provider whether it was done; if it wasn't, send it under a new key")
-        }
+        Status::Unknown => Some(LOOK),
+        Status::Failed if operation.heard.is_contradictory() => Some(LOOK),
         Status::Failed => Some(match operation.heard.error_type() {
             Some("auth") => "the fleet has to connect again: send it its link; then send a new key",
             Some("validation") => "mend the payload and send it under a new key",
@@ -62,5 +63,76 @@ impl Operation {
                 self.why().unwrap_or_default()
             ),
         }
+    }
+}
+
+const LOOK: &str =
+    "look at the provider whether it was done; if it wasn't, send it under a new key";
+
+#[cfg(test)]
+mod tests {
+    use fleet::{FleetRef, Timestamp};
+    use serde_json::Map;
+
+    use super::*;
+    use crate::{Asked, Attempt, Heard, Kind, Refused, Said, Word};
+
+    const NOW: Timestamp = Timestamp(1_763_700_000_000);
+
+    fn operation() -> Operation {
+        let asked = Asked {
+            fleet: FleetRef::parse("FLEET-42").unwrap(),
+            key: "order-7".to_owned(),
+            by: "arn:aws:iam::123456789012:user/ada".to_owned(),
+            resource: "message".to_owned(),
+            kind: Kind::Create,
+            target: None,
+            connection: "A".to_owned(),
+            digest: String::new(),
+        };
+        Operation::new("op-1".to_owned(), asked, Map::new(), NOW)
+    }
+
+    fn said(word: Word, error_type: Option<&str>) -> Said {
+        let attempt = Attempt {
+            error_type: error_type.map(str::to_owned),
+            ..Attempt::default()
+        };
+        Said {
+            at: NOW,
+            word,
+            resource_id: None,
+            source_id: None,
+            attempts: vec![attempt],
+        }
+    }
+
+    #[test]
+    fn nobody_is_advised_to_write_again_what_may_be_done() {
+        let advice_on = |all: &[Said]| {
+            let heard = all.iter().cloned().fold(Heard::default(), Heard::fold);
+            let mut operation = operation();
+            operation.accept("catena-1", None, heard, NOW);
+            advice(&operation, operation.status(NOW)).unwrap()
+        };
+        let failed = said(Word::Failed, Some("auth"));
+        assert!(advice_on(std::slice::from_ref(&failed)).contains("connect again"));
+        let contradictory = advice_on(&[said(Word::Success, None), failed]);
+        assert!(contradictory.starts_with("look at the provider"));
+    }
+
+    #[test]
+    fn a_mended_write_needs_a_new_key_and_one_that_never_left_the_same() {
+        let advice_on = |by_catena: bool| {
+            let mut operation = operation();
+            operation.refuse(Refused {
+                at: NOW,
+                why: "422".to_owned(),
+                by_catena,
+            });
+            advice(&operation, operation.status(NOW)).unwrap()
+        };
+        assert!(advice_on(true).contains("under a new key"));
+        assert_eq!(advice_on(false), "send the same key again");
     }
 }

@@ -1,6 +1,6 @@
 //! Write operations by the partner API on the deployed template: what Catena is asked once, and what the partner is told of it.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use axum::http::Method;
 use futures_util::future::join_all;
@@ -10,6 +10,8 @@ use simulator::{
     Announce, ApiFault, ApiFaultKind, ConnectionStatus, OperationRule, OperationStep, Scenario,
     Telling,
 };
+use store::timestamp;
+use time::OffsetDateTime;
 
 use crate::{
     partner::{Partner, kind, told},
@@ -22,7 +24,12 @@ const SEND: &str = "POST /v2/telematics/messages";
 
 /// A fleet that shares messages for writing and vehicles for reading, and whose provider is connected.
 pub(crate) async fn connected(partner: &Partner, fleet: &str) {
-    let body = json!({ "permissions": { "message": "read_write", "vehicle": "read" } });
+    let permissions = json!({ "message": "read_write", "vehicle": "read" });
+    connected_sharing(partner, fleet, permissions).await;
+}
+
+async fn connected_sharing(partner: &Partner, fleet: &str, permissions: Value) {
+    let body = json!({ "permissions": permissions });
     let (status, invited) = partner.put(fleet, "", body).await;
     assert_eq!(status, 201, "{invited}");
     let scenario = Scenario::invited([fleet]);
@@ -58,6 +65,12 @@ pub(crate) async fn submit(partner: &Partner, fleet: &str, key: &str, body: Valu
         .insert("idempotency-key", key.parse().unwrap());
     let signed = partner.api.sign(request).unwrap();
     told(&partner.api.deliver(signed).await.unwrap())
+}
+
+/// One whose waits are a hundredth of what is usual.
+async fn hasty() -> Partner {
+    let haste = [("Sweep", "DISABLED"), ("WaitPercent", "1")];
+    Partner::of(Running::with_parameters(&haste, &[]).await)
 }
 
 /// What Catena processed, by the texts of messages.
@@ -174,6 +187,42 @@ async fn a_message_is_sent_once_and_its_end_is_told() {
             count,
             "{query}: {page}"
         );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_of_all_fleets_goes_on_after_pages_of_operations_that_are_not_asked_for() {
+    let partner = Partner::start().await;
+    connected(&partner, "FLEET-1").await;
+    let mut sent = Vec::new();
+    for number in 0..9 {
+        let (key, text) = (format!("key-{number}"), format!("Text {number}"));
+        let (status, operation) = submit(&partner, "FLEET-1", &key, message(&text)).await;
+        assert_eq!(status, 202, "{operation}");
+        sent.push(operation);
+    }
+    let at = |number: usize| sent[number]["submitted_at"].as_str().unwrap();
+    // More lie outside than one answer looks at, whichever way the index is read.
+    for (query, expected) in [
+        (format!("from={}", at(7)), &sent[7..]),
+        (format!("to={}", at(2)), &sent[..2]),
+        (format!("fleet_ref=FLEET-1&from={}", at(7)), &sent[7..]),
+    ] {
+        let (mut found, mut next) = (BTreeSet::new(), String::new());
+        for _ in 0..20 {
+            let (status, page) = partner
+                .get(&format!("/operations?size=1&{query}{next}"))
+                .await;
+            assert_eq!(status, 200, "{query}{next}: {page}");
+            let operations = page["operations"].as_array().unwrap();
+            found.extend(operations.iter().map(|it| it["id"].to_string()));
+            match page["next_cursor"].as_str() {
+                Some(cursor) => next = format!("&cursor={cursor}"),
+                None => break,
+            }
+        }
+        let expected: BTreeSet<String> = expected.iter().map(|it| it["id"].to_string()).collect();
+        assert_eq!(found, expected, "{query}");
     }
 }
 
@@ -349,18 +398,27 @@ async fn what_cannot_be_written_is_named_and_nothing_is_sent() {
 async fn what_catena_refused_is_sent_again_under_the_same_key() {
     let partner = Partner::start().await;
     connected(&partner, "FLEET-1").await;
+    // Whether it is the write that is refused.
     let refusals = [
-        (ApiFaultKind::Status { status: 422 }, 422, "catena-refused"),
+        (
+            ApiFaultKind::Status { status: 422 },
+            422,
+            "catena-refused",
+            true,
+        ),
         (
             ApiFaultKind::Status { status: 403 },
             502,
             "catena-refuses-us",
+            true,
         ),
         (
             ApiFaultKind::Status { status: 404 },
             502,
             "catena-unreadable",
+            true,
         ),
+        (ApiFaultKind::Unauthorized, 502, "catena-refuses-us", false),
         (
             ApiFaultKind::TooManyRequests {
                 retry_after_seconds: Some(60),
@@ -368,19 +426,32 @@ async fn what_catena_refused_is_sent_again_under_the_same_key() {
             },
             503,
             "catena-unavailable",
+            false,
         ),
     ];
     let mut sent = Value::Null;
-    for (number, (fault, expected, name)) in refusals.into_iter().enumerate() {
+    for (number, (fault, expected, name, by_catena)) in refusals.into_iter().enumerate() {
+        // A token that is refused is renewed once.
+        if fault == ApiFaultKind::Unauthorized {
+            breaks(&partner, fault.clone());
+        }
         breaks(&partner, fault);
         let (status, problem) = submit(&partner, "FLEET-1", "key", message("Hello")).await;
         assert_eq!((status, kind(&problem)), (expected, name), "{problem}");
         let detail = problem["detail"].as_str().unwrap();
-        assert!(detail.contains("same key may be sent again"), "{detail}");
+        assert!(detail.contains("Nothing was written"), "{detail}");
+        let mended = detail.contains("A mended body needs a new key");
+        assert_eq!(mended, expected == 422, "{detail}");
         let (_, page) = partner.get("/operations?status=refused").await;
         sent = page["operations"][0].clone();
         assert_eq!(sent["calls"], json!(number + 1), "{page}");
+        let advice = sent["advice"].as_str().unwrap();
+        assert_eq!(advice.contains("new key"), by_catena, "{name}: {advice}");
     }
+    // The reconciler leaves Catena alone, too.
+    let shared = partner.running.table().await.shared().await.unwrap();
+    let left = shared.not_before.unwrap().0 - timestamp(OffsetDateTime::now_utc()).0;
+    assert!((30_000..=60_000).contains(&left), "{left}");
     // Another body is another write.
     let (status, problem) = submit(&partner, "FLEET-1", "key", message("Bye")).await;
     assert_eq!((status, kind(&problem)), (409, "key-reused"));
@@ -427,10 +498,10 @@ async fn what_catena_refused_is_sent_again_under_the_same_key() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_answer_is_said_to_be_unclear_and_an_equal_write_waits_until_it_is_found() {
-    // Waits are a hundredth of what is usual.
-    let haste = [("Sweep", "DISABLED"), ("WaitPercent", "1")];
-    let partner = Partner::of(Running::with_parameters(&haste, &[]).await);
+    let partner = hasty().await;
     connected(&partner, "FLEET-1").await;
+    // Nobody searches for it for now.
+    partner.running.work_off_tasks(false).await;
     let silent = OperationStep::success(Duration::ZERO).announced(Announce::Lost);
     let silent = OperationRule {
         announce_created: Announce::Lost,
@@ -448,25 +519,18 @@ async fn a_lost_answer_is_said_to_be_unclear_and_an_equal_write_waits_until_it_i
     let (status, same) = submit(&partner, "FLEET-1", "key-1", message("Hello")).await;
     assert_eq!((status, &same["id"]), (200, &lost["id"]), "{same}");
     let (status, problem) = submit(&partner, "FLEET-1", "key-2", message("Hello")).await;
-    if same["status"] == "unclear" {
-        assert_eq!(
-            (status, kind(&problem)),
-            (409, "equal-write-unclear"),
-            "{problem}"
-        );
-        assert!(
-            problem["detail"]
-                .as_str()
-                .unwrap()
-                .contains(lost["id"].as_str().unwrap())
-        );
-        assert!(
-            problem["retry_after_seconds"].as_u64().unwrap() >= 5,
-            "{problem}"
-        );
-    }
+    assert_eq!(
+        (status, kind(&problem)),
+        (409, "equal-write-unclear"),
+        "{problem}"
+    );
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(detail.contains(lost["id"].as_str().unwrap()), "{detail}");
+    let seconds = problem["retry_after_seconds"].as_u64();
+    assert!(seconds.unwrap() >= 5, "{problem}");
     let (status, other) = submit(&partner, "FLEET-1", "key-3", message("Other")).await;
     assert_eq!(status, 202, "another payload needn't wait: {other}");
+    partner.running.work_off_tasks(true).await;
     let found = ends(&partner, &lost, "success").await;
     assert_eq!(
         (&found["calls"], found["catena_operation_id"].is_string()),
@@ -475,6 +539,38 @@ async fn a_lost_answer_is_said_to_be_unclear_and_an_equal_write_waits_until_it_i
     assert_eq!(written(&partner), ["Hello", "Other"]);
     let (status, _) = submit(&partner, "FLEET-1", "key-2", message("Hello")).await;
     assert_eq!(status, 202);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_reaches_catena_and_never_the_table_and_its_write_is_found_again() {
+    let partner = hasty().await;
+    connected_sharing(&partner, "FLEET-1", json!({ "user": "read_write" })).await;
+    partner.running.work_off_tasks(false).await;
+    let cut_off = ApiFault::new(ApiFaultKind::CutAfter).on("POST", "/v2/telematics/users");
+    partner.simulator().add_api_fault(cut_off);
+    let body = json!({
+        "resource": "user",
+        "operation": "create",
+        "payload": { "name": "Ada", "password": "hush-4711", "login": { "api_token": "hush-4711" } },
+    });
+    let (status, lost) = submit(&partner, "FLEET-1", "key", body).await;
+    assert_eq!(
+        (status, &lost["status"]),
+        (202, &json!("unclear")),
+        "{lost}"
+    );
+    let writes = partner.simulator().writes();
+    assert_eq!(writes[0].sent["password"], "hush-4711");
+    let kept = async || json!(partner.running.items().await).to_string();
+    let while_unclear = kept().await;
+    assert!(while_unclear.contains("Ada"), "{while_unclear}");
+    assert!(!while_unclear.contains("hush-4711"), "{while_unclear}");
+
+    partner.running.work_off_tasks(true).await;
+    let found = ends(&partner, &lost, "success").await;
+    assert_eq!(found["calls"], 1);
+    let afterwards = kept().await;
+    assert!(!afterwards.contains("hush-4711"), "{afterwards}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

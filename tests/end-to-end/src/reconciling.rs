@@ -79,18 +79,7 @@ impl Watched {
 
     /// Whether tasks reach the function, from now on.
     pub(crate) async fn work_off_tasks(&self, enabled: bool) {
-        let aws = &self.running.stack.aws;
-        let name = &self.running.stack.deployment.functions["reconciler"].name;
-        let mappings = "/2015-03-31/event-source-mappings";
-        let path = format!("{mappings}?FunctionName={name}");
-        let found = aws.rest("lambda", Method::GET, &path, None).await.unwrap();
-        let path = format!(
-            "{mappings}/{}",
-            found["EventSourceMappings"][0]["UUID"].as_str().unwrap()
-        );
-        let change = Some(json!({ "Enabled": enabled }));
-        let changed = aws.rest("lambda", Method::PUT, &path, change).await;
-        changed.unwrap();
+        self.running.work_off_tasks(enabled).await;
     }
 
     /// Sweeps once a second until `done` holds.

@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use axum::http::Method;
 use fleet::{Facts, Policy};
 use futures_util::{StreamExt, stream};
 use local::{
@@ -79,6 +80,22 @@ impl Running {
 
     pub(crate) async fn items(&self) -> Vec<Value> {
         items(&self.stack.aws, self.stack.table().unwrap()).await
+    }
+
+    /// Whether tasks reach `reconciler`, from now on.
+    pub(crate) async fn work_off_tasks(&self, enabled: bool) {
+        let aws = &self.stack.aws;
+        let name = &self.stack.deployment.functions["reconciler"].name;
+        let mappings = "/2015-03-31/event-source-mappings";
+        let path = format!("{mappings}?FunctionName={name}");
+        let found = aws.rest("lambda", Method::GET, &path, None).await.unwrap();
+        let path = format!(
+            "{mappings}/{}",
+            found["EventSourceMappings"][0]["UUID"].as_str().unwrap()
+        );
+        let change = Some(json!({ "Enabled": enabled }));
+        let changed = aws.rest("lambda", Method::PUT, &path, change).await;
+        changed.unwrap();
     }
 
     pub(crate) fn outcomes(&self, package: &str) -> BTreeMap<String, usize> {

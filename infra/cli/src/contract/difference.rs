@@ -423,12 +423,12 @@ mod tests {
         } });
         assert_eq!(
             compared("resource_operation.failed", &record),
-            ["breaking logs[].response_status_code is a text; an integer is read"]
+            ["degrading logs[].response_status_code is a text; an integer is read"]
         );
         record["properties"]["logs"]["nullable"] = json!(true);
         assert!(
             compared("resource_operation.failed", &record)
-                .contains(&"breaking logs may be null, which isn't read".to_owned())
+                .contains(&"degrading logs may be null, which isn't read".to_owned())
         );
     }
 

@@ -199,7 +199,7 @@ impl Story<'_> {
             Course::Refused(refused) => {
                 tell(
                     refused.at,
-                    format!("nothing was sent to Catena: {}", plain(&refused.why)),
+                    format!("nothing was written: {}", plain(&refused.why)),
                 );
             }
             Course::Lost { at, why } => tell(*at, format!("it was given up: {}", plain(why))),
@@ -254,8 +254,11 @@ impl Story<'_> {
     const fn rest(&self) -> &'static str {
         match self.status {
             Status::Refused => "Nothing, unless the same key is sent again.",
-            Status::Unknown => {
+            Status::Unknown if self.operation.catena_id.is_some() => {
                 "Nothing is asked any more. Should Catena still tell its end, that counts."
+            }
+            Status::Unknown => {
+                "Nothing is asked any more, and it stays unknown: without Catena's id of it, nobody knows what Catena tells of it."
             }
             _ => "Nothing: it is over.",
         }
