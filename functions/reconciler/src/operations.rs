@@ -42,6 +42,8 @@ enum Stop {
     Catena(CatenaError),
     /// No time is left.
     Time,
+    /// Catena asked somebody else to be left alone for a while.
+    Paused,
 }
 
 impl From<StoreError> for Stop {
@@ -136,7 +138,7 @@ impl Reconciler {
                     "write operations can't be looked at now"
                 );
             }
-            Some(Stop::Time) | None => {}
+            Some(Stop::Time | Stop::Paused) | None => {}
         }
         Ok(ended?)
     }
@@ -233,7 +235,7 @@ impl Looks<'_> {
         let works = questions(asked.collect()).into_iter().map(|question| {
             let by_id = &by_id;
             async move {
-                self.has_time()?;
+                self.may_ask().await?;
                 match question {
                     Question::One { connection, id } => {
                         self.poll_one(connection, id, by_id[id]).await
@@ -246,7 +248,7 @@ impl Looks<'_> {
                     } => {
                         let left = self.poll_many(&fleets, from, to, &ids, by_id).await?;
                         for id in left {
-                            self.has_time()?;
+                            self.may_ask().await?;
                             let stored = by_id[id];
                             self.poll_one(&stored.operation.asked.connection, id, stored)
                                 .await?;
@@ -323,6 +325,7 @@ impl Looks<'_> {
             if left.is_empty() || self.has_time().is_err() {
                 break;
             }
+            self.may_ask().await?;
             self.called();
             let page = match pages.next().await {
                 None => break,
@@ -351,7 +354,7 @@ impl Looks<'_> {
     /// Searches for operations whose answer was lost.
     async fn search(&self, lost: &[StoredOperation]) -> Result<(), Stop> {
         let works = lost.iter().map(|stored| async move {
-            self.has_time()?;
+            self.may_ask().await?;
             self.search_one(stored).await
         });
         in_turn(works.collect()).await
@@ -507,6 +510,15 @@ impl Looks<'_> {
 
     fn at(&self) -> Timestamp {
         timestamp((self.now)())
+    }
+
+    /// Looks last long, and others look at fleets meanwhile: what those are told about pauses counts here, too.
+    async fn may_ask(&self) -> Result<(), Stop> {
+        self.has_time()?;
+        match self.reconciler.is_paused(self.now).await? {
+            true => Err(Stop::Paused),
+            false => Ok(()),
+        }
     }
 
     fn has_time(&self) -> Result<(), Stop> {
