@@ -46,6 +46,8 @@ enum Stop {
     Catena(CatenaError),
     /// No time is left.
     Time,
+    /// Catena asked somebody else to be left alone for a while.
+    Paused,
 }
 
 impl From<StoreError> for Stop {
@@ -147,7 +149,7 @@ impl Reconciler {
                     "write operations can't be looked at now"
                 );
             }
-            Some(Stop::Time) | None => {}
+            Some(Stop::Time | Stop::Paused) | None => {}
         }
         Ok(ended?)
     }
@@ -260,7 +262,7 @@ impl Looks<'_> {
         let works = questions(asked.collect()).into_iter().map(|question| {
             let by_id = &by_id;
             async move {
-                self.has_time()?;
+                self.may_ask().await?;
                 match question {
                     Question::One { connection, id } => {
                         self.poll_one(connection, id, by_id[id]).await
@@ -273,7 +275,7 @@ impl Looks<'_> {
                     } => {
                         let left = self.poll_many(&fleets, from, to, &ids, by_id).await?;
                         for id in left {
-                            self.has_time()?;
+                            self.may_ask().await?;
                             let stored = by_id[id];
                             self.poll_one(&stored.operation.asked.connection, id, stored)
                                 .await?;
@@ -375,6 +377,7 @@ impl Looks<'_> {
             if left.is_empty() || self.has_time().is_err() {
                 break;
             }
+            self.may_ask().await?;
             self.called();
             let page = match pages.next().await {
                 None => break,
@@ -407,7 +410,7 @@ impl Looks<'_> {
     /// Searches for operations whose answer was lost.
     async fn search(&self, lost: &[StoredOperation]) -> Result<(), Stop> {
         let works = lost.iter().map(|stored| async move {
-            self.has_time()?;
+            self.may_ask().await?;
             match self.search_one(stored).await {
                 // Of what is kept of one of those that Catena lists: nobody else has to wait for that.
                 Err(Stop::Store(error)) if error.is_lasting() => {
@@ -628,6 +631,15 @@ impl Looks<'_> {
 
     fn at(&self) -> Timestamp {
         timestamp((self.now)())
+    }
+
+    /// Looks last long, and others look at fleets meanwhile: what those are told about pauses counts here, too.
+    async fn may_ask(&self) -> Result<(), Stop> {
+        self.has_time()?;
+        match self.reconciler.is_paused(self.now).await? {
+            true => Err(Stop::Paused),
+            false => Ok(()),
+        }
     }
 
     fn has_time(&self) -> Result<(), Stop> {

@@ -20,6 +20,7 @@ use time::OffsetDateTime;
 use crate::{
     backend::now,
     catena::{TIME, client},
+    drills::scale,
     reconciling::Watched,
 };
 
@@ -78,7 +79,12 @@ pub(crate) async fn run(count: usize) -> String {
     let written = start.elapsed();
 
     simulator.clear_api_calls();
-    simulator.set_rate_limit(Some(LIMIT));
+    // Less than it takes to read of all of them: whoever begins anew after each pause never comes to the end.
+    let limit = RateLimit {
+        calls: scale(3, 10),
+        window: WINDOW,
+    };
+    simulator.set_rate_limit(Some(limit));
     let start = Instant::now();
     let mut sweeps = 0;
     let give_up = start + Duration::from_secs(600);
@@ -154,8 +160,8 @@ pub(crate) async fn run(count: usize) -> String {
         written.as_secs_f64(),
         counts.collect::<Vec<_>>().join(", "),
         polls as f64 / count as f64,
-        LIMIT.calls,
-        LIMIT.window.as_secs(),
+        limit.calls,
+        limit.window.as_secs(),
         rates.refused,
         rates.most_in_window,
         lasted.as_secs_f64()
@@ -210,10 +216,7 @@ const LIST: &str = "/v2/integrations/connections/resource-operations";
 pub(crate) const ONE: &str =
     "/v2/integrations/connections/{connection_id}/resource-operations/{id}";
 const FLEETS: usize = 40;
-/// Much less than it takes to read of all of them: whoever begins anew after each pause never comes to the end.
-const LIMIT: RateLimit = RateLimit {
-    calls: 3,
-    window: Duration::from_secs(3),
-};
+/// How long a limit counts.
+const WINDOW: Duration = Duration::from_secs(3);
 /// Later than any look is due.
 const FAR_MS: i64 = 1_000_000_000;
