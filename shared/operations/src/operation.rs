@@ -110,7 +110,7 @@ pub struct Refused {
     pub at: Timestamp,
     /// Catena's words, or why nothing left.
     pub why: String,
-    /// Whether Catena refused it, rather than that nothing left.
+    /// Whether Catena refused the write itself; else it was put off, our credentials were refused, or nothing left.
     pub by_catena: bool,
 }
 

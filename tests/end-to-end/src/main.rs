@@ -7,7 +7,8 @@
 //! `set_aside` releases what was quarantined and moves dead letters back. `subscribing` sets a fresh stack up and sees to its subscriptions,
 //! `cut_off` kills the program in the middle of that. `drills` are short here and long by `cargo xtask drill`; `losses` and `kills` are two of them, which let `fates` befall fleets and
 //! hold their records to the simulator's `truth`; `breaker` and `rotation` are others, whose webhooks come by `subscribed`'s subscriptions;
-//! `writes` and `silence` are about writes by a fleet's provider.
+//! `writes` and `silence` are about writes by a fleet's provider, of which `partner_writes` shows what the partner is answered, and `looking` what the
+//! reconciler finds out.
 
 #![expect(clippy::unwrap_used, reason = "a test that can't go on panics")]
 
