@@ -86,6 +86,8 @@ pub(super) struct Written {
     story: Story,
     ended: String,
     reason: String,
+    /// The operation, unless nothing was sent.
+    id: Option<String>,
     elapsed: Duration,
     /// Writes that Catena took of it.
     writes: usize,
@@ -127,6 +129,10 @@ pub(super) async fn walk(
         error = sweeps.run() => return Err(error),
     };
     stack.simulator.idle().await;
+    for it in written.iter_mut().filter(|it| it.ended != "unknown") {
+        let how = it.id.as_deref().and_then(|id| learnt(stack, id));
+        it.reason.extend(how.map(|how| format!("; {how}")));
+    }
     let start = Instant::now();
     while written
         .iter()
@@ -240,7 +246,8 @@ async fn through(
             answer = send().await?;
         }
     }
-    let (ended, reason) = match answer["id"].as_str() {
+    let id = answer["id"].as_str().map(str::to_owned);
+    let (ended, reason) = match &id {
         Some(id) => ended(partner, id).await?,
         None => {
             let kind = answer["type"].as_str().unwrap_or("?");
@@ -256,6 +263,7 @@ async fn through(
         story,
         ended,
         reason,
+        id,
         elapsed: start.elapsed(),
         writes: writes.count(),
         told: false,
@@ -289,6 +297,20 @@ fn prepare(stack: &Stack, story: Story, text: &str) {
         }
         Story::AnswerLost => catena.add_api_fault(fault(ApiFaultKind::CutAfter)),
         Story::NeverArrived => catena.add_api_fault(fault(ApiFaultKind::CutBefore)),
+    }
+}
+
+/// How an operation's end became known, by the functions' logs.
+fn learnt(stack: &Stack, id: &str) -> Option<&'static str> {
+    let says = |function: &str, outcome: &str| {
+        let mut lines = stack.log_records(function).into_iter();
+        lines.any(|line| line["operation.id"] == id && line["outcome"] == outcome)
+    };
+    match () {
+        () if says("reconciler", "operation-found") => Some("found in Catena's list"),
+        () if says("reconciler", "operation-changed") => Some("found out by asking Catena"),
+        () if says("event-processor", "operation-changed") => Some("a webhook told"),
+        () => None,
     }
 }
 
@@ -328,6 +350,7 @@ mod tests {
             story,
             ended: ended.to_owned(),
             reason: "because".to_owned(),
+            id: None,
             elapsed: Duration::from_millis(1_240),
             writes,
             told: true,
