@@ -104,7 +104,9 @@ impl Reconciler {
             seen: Seen::default(),
         };
         let mut stopped = looks.all().await.err();
+        // A pause is over soon: then the last question can be asked.
         if let Some(Stop::Catena(failure)) = &stopped
+            && !matches!(failure, CatenaError::RateLimited { .. })
             && let Err(error) = looks.give_up_overdue(failure).await
         {
             stopped = Some(Stop::Store(error));
@@ -187,17 +189,19 @@ impl Looks<'_> {
         }
     }
 
-    /// Those that really are due: the index is a moment behind. What can't be read is put off, so that it stands in nobody's way.
+    /// Those that really are due: the index is a moment behind, and another policy may look later. What isn't due, or can't be read, is put off,
+    /// so that it stands in nobody's way.
     async fn read(&self, due: &[(i64, String)]) -> Result<Vec<StoredOperation>, Stop> {
         let ids: BTreeSet<String> = due.iter().map(|(_, id)| id.clone()).collect();
         let mut found = self.to.table.operations(&ids).await?;
         let mut read = Vec::new();
         for (seen, id) in due {
             match found.remove(id) {
-                Some(Ok(stored)) => {
-                    let is_due = stored.operation.due(self.to.policy);
-                    read.extend(is_due.filter(|due| *due <= self.at()).map(|_| stored));
-                }
+                Some(Ok(stored)) => match stored.operation.due(self.to.policy) {
+                    Some(due) if due <= self.at() => read.push(stored),
+                    Some(later) => self.to.table.put_off_operation(id, *seen, later).await?,
+                    None => {}
+                },
                 Some(Err(error)) => {
                     let cause = describe(&error);
                     error!(
