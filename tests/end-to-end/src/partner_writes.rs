@@ -98,6 +98,37 @@ async fn ends(partner: &Partner, operation: &Value, status: &str) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_there_is_is_updated_by_its_id_and_found_again_when_the_answer_is_lost() {
+    let partner = hasty().await;
+    connected_sharing(&partner, "FLEET-1", json!({ "vehicle": "read_write" })).await;
+    let vehicle = "5b2d1c9e-7f3a-5c41-9d10-2a6b8e4f7c33";
+    let rename = |name: &str| {
+        json!({
+            "resource": "vehicle", "operation": "update", "resource_id": vehicle,
+            "payload": { "name": name },
+        })
+    };
+    let (status, sent) = submit(&partner, "FLEET-1", "key-1", rename("Truck 7")).await;
+    assert_eq!(
+        (status, &sent["operation"]),
+        (202, &json!("update")),
+        "{sent}"
+    );
+    assert_eq!(sent["resource_id"], vehicle);
+    assert_eq!(partner.asked(), ["PATCH /v2/telematics/vehicles/{id}"]);
+    ends(&partner, &sent, "success").await;
+
+    let lost = ApiFault::new(ApiFaultKind::CutAfter).on("PATCH", "/v2/telematics/vehicles");
+    partner.simulator().add_api_fault(lost);
+    let (status, sent) = submit(&partner, "FLEET-1", "key-2", rename("Truck 8")).await;
+    assert_eq!(status, 202, "{sent}");
+    ends(&partner, &sent, "success").await;
+    let names = partner.simulator().writes();
+    let names: Vec<_> = names.iter().map(|it| it.sent["name"].as_str()).collect();
+    assert_eq!(names, [Some("Truck 7"), Some("Truck 8")]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_message_is_sent_once_and_its_end_is_told() {
     let partner = Partner::start().await;
     connected(&partner, "FLEET-1").await;
