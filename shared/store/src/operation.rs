@@ -689,18 +689,10 @@ impl Table {
         seen: i64,
         until: Timestamp,
     ) -> Result<(), StoreError> {
-        let answer = self
-            .client
-            .update_item()
-            .table_name(&self.name)
-            .set_key(Some(key(pk(id), OPERATION)))
-            .update_expression("SET due_at = :until")
-            .condition_expression("due_at = :seen")
-            .expression_attribute_values(":until", milliseconds(until))
-            .expression_attribute_values(":seen", AttributeValue::N(seen.to_string()))
-            .send()
-            .await;
-        on_condition("put an operation off", answer).map(|_| ())
+        let at = key(pk(id), OPERATION);
+        self.defer("put an operation off", at, seen, until)
+            .await
+            .map(drop)
     }
 
     /// Operations, at most `limit`, and where the next page begins. From the index, which is a moment behind.

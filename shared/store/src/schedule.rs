@@ -42,19 +42,31 @@ impl Table {
             DueItem::Fleet(fleet) => (record::pk(fleet), RECORD.to_owned()),
             DueItem::Parked { key, digest } => (key.to_string(), format!("{PARKED}{digest}")),
         };
+        self.defer("lease a due item", key(pk, sk), seen, until)
+            .await
+    }
+
+    /// Moves when an item is due from `seen` milliseconds to `until`, if it is still due then.
+    pub(crate) async fn defer(
+        &self,
+        operation: &'static str,
+        at: Item,
+        seen: i64,
+        until: Timestamp,
+    ) -> Result<bool, StoreError> {
         let answer = self
             .client
             .update_item()
             .table_name(&self.name)
-            .set_key(Some(key(pk, sk)))
+            .set_key(Some(at))
             .update_expression("SET due_at = :until")
             .condition_expression("due_at = :seen")
             .expression_attribute_values(":until", milliseconds(until))
             .expression_attribute_values(":seen", AttributeValue::N(seen.to_string()))
             .send()
             .await;
-        let leased = on_condition("lease a due item", answer)?;
-        Ok(matches!(leased, Commit::Written(_)))
+        let deferred = on_condition(operation, answer)?;
+        Ok(matches!(deferred, Commit::Written(_)))
     }
 
     /// Writes down what came of a look, on the condition that the record's version is still `stored.version`: the notes in
