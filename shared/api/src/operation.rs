@@ -1,6 +1,6 @@
 //! Write operations.
 
-use operations::{Kind, Outcome, Status};
+use operations::{Kind, Outcome};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -175,11 +175,6 @@ impl Operation {
             calls: operation.calls,
             version,
         }
-    }
-
-    /// Its status, if this version knows it.
-    pub fn known_status(&self) -> Option<Status> {
-        Status::of(&self.status)
     }
 }
 

@@ -105,11 +105,6 @@ impl Heard {
         said.into_iter().flatten().fold(self, Self::fold)
     }
 
-    /// Whether nothing was said.
-    pub fn is_nothing(&self) -> bool {
-        self.newest().is_none()
-    }
-
     /// What counts: an end rather than none, and of two ends the newer one; of one time the failure.
     pub fn newest(&self) -> Option<&Said> {
         match (&self.success, &self.failed) {

@@ -46,7 +46,7 @@ fn an_end_counts_whatever_else_was_said_and_the_newest_of_two() {
             _ => Some(Outcome::Failed),
         };
         assert_eq!(heard.outcome(), expected);
-        assert_eq!(heard.is_nothing(), some.is_empty());
+        assert_eq!(heard.newest().is_none(), some.is_empty());
         let contradictory = newest(Word::Success).is_some() && newest(Word::Failed).is_some();
         assert_eq!(heard.is_contradictory(), contradictory);
     });
