@@ -26,6 +26,7 @@ mod image;
 mod invitation;
 mod key;
 mod operation;
+mod operations;
 mod parked;
 mod quarantine;
 mod record;
@@ -40,9 +41,9 @@ pub use image::RecordChange;
 pub use invitation::{LINKED, Lease, Link, OpenPart, Returning, SHOWN, Sealed, StoredInvitation};
 pub use key::{Key, KeyChange, KeyRecord};
 pub use operation::{
-    Guard, OperationChange, OperationChanged, OperationCursor, OperationFilter, Operations, Remote,
-    StoredOperation, TakenIn,
+    Guard, OperationChange, OperationCursor, OperationFilter, Remote, StoredOperation,
 };
+pub use operations::{OperationChanged, Operations, TakenIn};
 pub use parked::Parked;
 pub use quarantine::{Quarantined, SetAside};
 pub use record::{Commit, StoredRecord};
